@@ -1,0 +1,424 @@
+/*
+ * ironwal.h: the C client of ironwald, a write-ahead-log daemon.
+ *
+ * What it owns: an `ironwal` is one connection to one server, with the requests that are in flight on it. The library
+ * has no threads, installs no signal handlers (a broken pipe is an error, not a SIGPIPE), keeps no global state, logs
+ * nothing and never ends the process.
+ *
+ * Thread rule, for everything here: an object (connection, iterator, transaction, result, error) is used by one thread
+ * at a time; iterators and transactions count as part of their connection. Different connections are independent.
+ *
+ * Results: functions that can fail return 0 for success and -1 for an error, unless they say otherwise. What is behind
+ * a `ret_` parameter is only written on success. The error goes to the caller's `ironwal_error`; NULL is legal there
+ * for those who do not care.
+ *
+ * Time: every call that talks to the server has one deadline for all that it does (names, addresses, writing, reading):
+ * the connection's timeout, in milliseconds, counted from the call. A call that ends by its deadline says what became
+ * of the write: see ironwal_error_fate.
+ *
+ * Bytes: streams, entries and prefixes are a pointer and a length, NUL bytes are legal in them. A pointer may be NULL
+ * if its length is 0. What is passed in is copied before the call returns.
+ *
+ * Invariant: a length that the server announces is never believed: memory grows with bytes that arrived.
+ */
+#ifndef IRONWAL_H
+#define IRONWAL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__) && defined(IRONWAL_BUILD)
+#define IRONWAL_API __attribute__((visibility("default")))
+#else
+#define IRONWAL_API
+#endif
+
+#define IRONWAL_VERSION_MAJOR 0
+#define IRONWAL_VERSION_MINOR 1
+#define IRONWAL_VERSION_PATCH 0
+#define IRONWAL_VERSION_STRING "0.1.0"
+
+/* Where a server is looked for if nobody says anything else. */
+#define IRONWAL_DEFAULT_ADDRESS "tcp:127.0.0.1:7411"
+
+/* A connection. */
+typedef struct ironwal ironwal;
+/* What went wrong. */
+typedef struct ironwal_error ironwal_error;
+/* Entries that were read. */
+typedef struct ironwal_entries ironwal_entries;
+/* Names of streams. */
+typedef struct ironwal_names ironwal_names;
+/* A position in a stream. */
+typedef struct ironwal_iterator ironwal_iterator;
+/* Entries that will be appended together or not at all. */
+typedef struct ironwal_txn ironwal_txn;
+/* A value whose shape the caller does not know beforehand, as the answer to stats. */
+typedef struct ironwal_value ironwal_value;
+
+typedef struct ironwal_bytes {
+	const void *data;
+	size_t len;
+} ironwal_bytes;
+
+/* The version of the library that runs, as "0.1.0". Static memory. */
+IRONWAL_API const char *ironwal_version(void);
+
+/* ---- errors ---------------------------------------------------------------------------------------------------- */
+
+/* 1 to 99 come from the server, under these names on the wire; 100 and up are the library's own. */
+typedef enum ironwal_error_code {
+	IRONWAL_OK = 0,
+	IRONWAL_ERR_IO = 1,		   /* Io: errno, path, outcome */
+	IRONWAL_ERR_CORRUPTION = 2,	   /* Corruption: stream, segment, offset, id, [first_id] */
+	IRONWAL_ERR_CRC_MISMATCH = 3,	   /* CrcMismatch: expected, actual, offset, stream, segment, id, [first_id] */
+	IRONWAL_ERR_CONFIG = 4,		   /* Config */
+	IRONWAL_ERR_SEGMENT_NOT_FOUND = 5, /* SegmentNotFound: id */
+	IRONWAL_ERR_STREAM_NOT_FOUND = 6,  /* StreamNotFound: stream */
+	IRONWAL_ERR_INVALID_FILENAME = 7,  /* InvalidFilename: name */
+	IRONWAL_ERR_SERIALIZATION = 8,	   /* Serialization */
+	IRONWAL_ERR_CHECKPOINT_NOT_FOUND = 9,	/* CheckpointNotFound: id (bytes) */
+	IRONWAL_ERR_CHECKPOINT_CORRUPTED = 10,	/* CheckpointCorrupted: offset, reason */
+	IRONWAL_ERR_SHARD_COUNT_MISMATCH = 11,	/* ShardCountMismatch: expected, found */
+	IRONWAL_ERR_INVALID_CHECKPOINT_ID = 12, /* InvalidCheckpointId */
+	IRONWAL_ERR_NO_CHECKPOINTS = 13,	/* NoCheckpoints */
+	IRONWAL_ERR_BAD_REQUEST = 14,		/* BadRequest */
+	IRONWAL_ERR_UNKNOWN_METHOD = 15,	/* UnknownMethod: method */
+	IRONWAL_ERR_TOO_LARGE = 16,		/* TooLarge: limit, size, [id], [first_id]; also found by the library */
+	IRONWAL_ERR_TRUNCATED = 17,		/* Truncated: first_id */
+	IRONWAL_ERR_CONFLICT = 18,		/* Conflict: expected, actual */
+	IRONWAL_ERR_UNAUTHORIZED = 19,		/* Unauthorized */
+	IRONWAL_ERR_BUSY = 20,			/* Busy */
+	IRONWAL_ERR_SHUTTING_DOWN = 21,		/* ShuttingDown */
+	IRONWAL_ERR_OTHER = 99,			/* a code this library does not know: ironwal_error_code_name has it */
+
+	IRONWAL_ERR_NO_MEMORY = 100,	    /* an allocation failed */
+	IRONWAL_ERR_INVALID_ARGUMENT = 101, /* the call itself is wrong; nothing was sent */
+	IRONWAL_ERR_CONNECT = 102,	    /* no connection could be made */
+	IRONWAL_ERR_CONNECTION_LOST = 103,  /* it ended while requests were in flight, or before */
+	IRONWAL_ERR_TIMEOUT = 104,	    /* the deadline passed */
+	IRONWAL_ERR_PROTOCOL = 105,	    /* the server answered something that is not the protocol */
+	IRONWAL_ERR_AGAIN = 106		    /* as much is in flight as may be: take results first */
+} ironwal_error_code;
+
+/* What became of the entries, when a write ended with an error. */
+typedef enum ironwal_fate {
+	IRONWAL_FATE_NOT_A_WRITE = 0, /* the request would not have written anything */
+	IRONWAL_FATE_NOT_SENT = 1,    /* the server never had the whole request: nothing was written, nor will be */
+	IRONWAL_FATE_REFUSED = 2,     /* the server answered that it wrote nothing */
+	IRONWAL_FATE_WRITTEN = 3,     /* the server acknowledged it (the answer could not be delivered in full) */
+	IRONWAL_FATE_UNKNOWN = 4      /* sent, and not (or not clearly) answered: it may be there or turn up later */
+} ironwal_fate;
+
+/* An empty error, to be passed to any number of calls one after the other; freed with ironwal_error_free.
+ * NULL if there is no memory (which is legal to pass on). */
+IRONWAL_API ironwal_error *ironwal_error_new(void);
+/* NULL is legal. */
+IRONWAL_API void ironwal_error_free(ironwal_error *error);
+/* Back to IRONWAL_OK. A call that succeeds leaves its error as it was. */
+IRONWAL_API void ironwal_error_clear(ironwal_error *error);
+
+/* All of these accept NULL, which reads as "no error". Pointers stay good until the error is used again or freed. */
+IRONWAL_API ironwal_error_code ironwal_error_get_code(const ironwal_error *error);
+/* As on the wire, "Conflict"; for the library's own "Timeout" and so on. Never NULL. */
+IRONWAL_API const char *ironwal_error_code_name(const ironwal_error *error);
+/* One line: what, where, what to do. Never NULL. Without control characters, so that it can be printed. */
+IRONWAL_API const char *ironwal_error_message(const ironwal_error *error);
+/* The errno of this host: of the server's failed operation (Io), or of the connection's; 0 if there is none. */
+IRONWAL_API int ironwal_error_errno(const ironwal_error *error);
+/* What became of the entries. */
+IRONWAL_API ironwal_fate ironwal_error_fate(const ironwal_error *error);
+/* "not sent", "refused", "written", "unknown"; "not a write". Static memory. */
+IRONWAL_API const char *ironwal_fate_name(ironwal_fate fate);
+/* 1 if the same request may succeed when it is sent again, unchanged, after a moment or on a new connection, and cannot
+ * write its entries twice by that (which for IRONWAL_FATE_UNKNOWN means that it carried an expected_id). Else 0. */
+IRONWAL_API int ironwal_error_is_retriable(const ironwal_error *error);
+/* 1 if the connection can be used further; 0 if it has ended and all it is good for is ironwal_wait_next (for the
+ * fates of what was in flight) and ironwal_close. */
+IRONWAL_API int ironwal_error_connection_usable(const ironwal_error *error);
+/* Fields by their names on the wire ("actual", "first_id", "limit", "path", "errno" ...). 1 and the value if the error
+ * has a field of that name and type, else 0. Texts are at most 255 bytes and NUL-terminated besides. */
+IRONWAL_API int ironwal_error_get_uint(const ironwal_error *error, const char *field, uint64_t *ret_value);
+IRONWAL_API int ironwal_error_get_text(
+	const ironwal_error *error, const char *field, const char **ret_text, size_t *ret_len);
+/* To see all fields: the name of field number index and its kind (1 for a number, 2 for a text); NULL at the end. */
+IRONWAL_API const char *ironwal_error_field(const ironwal_error *error, unsigned index, int *ret_kind);
+
+/* ---- connections ----------------------------------------------------------------------------------------------- */
+
+/* Begin with IRONWAL_OPTIONS_INIT and set what should differ. */
+typedef struct ironwal_options {
+	size_t struct_size;
+	int64_t timeout_ms;	      /* of each call; default 30,000; below 0: no deadline */
+	const char *client_name;      /* told to the server; NULL: "libironwal/VERSION" */
+	uint32_t max_in_flight_count; /* requests; default 1024; at most 32,768 */
+	uint64_t max_in_flight_bytes; /* of requests; default 64 MiB; one request alone may be larger */
+	uint64_t max_message_bytes;   /* longest message that is accepted from a server; default 1 GiB: then what the
+					 server   announces is the limit */
+} ironwal_options;
+
+#define IRONWAL_OPTIONS_INIT                                                                                           \
+	{                                                                                                              \
+		sizeof(ironwal_options), 30000, NULL, 1024, 67108864u, 1073741824u                                     \
+	}
+
+/* Connects and says hello, within one timeout. address is "unix:PATH" or "tcp:HOST:PORT" ("tcp:[::1]:7411" for IPv6);
+ * NULL stands for the environment's IRONWAL_CONNECT, and without that for IRONWAL_DEFAULT_ADDRESS. Every address of a
+ * host is tried. Looking up a HOST that is not numeric is the one thing that the timeout cannot interrupt: it ends by
+ * the resolver's own. options may be NULL. The connection is freed with ironwal_close. */
+IRONWAL_API int ironwal_connect(
+	const char *address, const ironwal_options *options, ironwal **ret_connection, ironwal_error *error);
+/* Ends the connection at once and frees it; what is in flight has an unknown fate. Iterators and transactions of it
+ * must not be used any more except to free them (or ironwal_iterator_rebind). NULL is legal. */
+IRONWAL_API void ironwal_close(ironwal *connection);
+
+/* For the calls that follow, in milliseconds; below 0: no deadline. */
+IRONWAL_API void ironwal_set_timeout_ms(ironwal *connection, int64_t timeout_ms);
+/* 1 while requests can be sent. */
+IRONWAL_API int ironwal_is_usable(const ironwal *connection);
+/* The address that it is connected to, as "tcp:127.0.0.1:7411". The connection's memory. */
+IRONWAL_API const char *ironwal_address(const ironwal *connection);
+
+/* What the server said in its hello. Texts are NUL-terminated, the connection's memory. */
+IRONWAL_API const char *ironwal_server(const ironwal *connection); /* "ironwald/0.1.0" */
+IRONWAL_API uint32_t ironwal_protocol(const ironwal *connection);
+IRONWAL_API uint32_t ironwal_shard_count(const ironwal *connection);
+IRONWAL_API uint64_t ironwal_max_message_bytes(const ironwal *connection);
+/* The largest entry that can be appended: max_message_bytes less 1 KiB. */
+IRONWAL_API uint64_t ironwal_max_entry_bytes(const ironwal *connection);
+IRONWAL_API const char *ironwal_sync_mode(const ironwal *connection);	/* "strict", "batch_only" or "async" */
+IRONWAL_API const char *ironwal_compression(const ironwal *connection); /* "none" or "lz4" */
+
+/* Asks the server for an answer. */
+IRONWAL_API int ironwal_ping(ironwal *connection, ironwal_error *error);
+
+/* ---- appending ------------------------------------------------------------------------------------------------- */
+
+/* Most elements that one batch can have. */
+#define IRONWAL_MAX_BATCH_COUNT 1048576u
+
+/* Begin with IRONWAL_APPEND_OPTIONS_INIT. Wherever it is asked for, NULL means just that. */
+typedef struct ironwal_append_options {
+	size_t struct_size;
+	int sync;	     /* not 0: on disk before it is answered, whatever the server's mode */
+	int has_expected_id; /* not 0: only if the stream's next id is expected_id, else Conflict and nothing written */
+	uint64_t expected_id;
+} ironwal_append_options;
+
+#define IRONWAL_APPEND_OPTIONS_INIT                                                                                    \
+	{                                                                                                              \
+		sizeof(ironwal_append_options), 0, 0, 0                                                                \
+	}
+
+/* The entries have the ids [first, end). durable: not 0 if they were on disk when it was answered. */
+typedef struct ironwal_append_result {
+	uint64_t first;
+	uint64_t end;
+	int durable;
+} ironwal_append_result;
+
+/* Appends one entry. After an error ironwal_error_fate tells whether it may be there all the same. */
+IRONWAL_API int ironwal_append(ironwal *connection, const char *stream, size_t stream_len, const void *entry,
+	size_t entry_len, const ironwal_append_options *options, ironwal_append_result *ret_result,
+	ironwal_error *error);
+
+/* Appends count entries, all or none. A batch that does not fit in one message or has more than
+ * IRONWAL_MAX_BATCH_COUNT entries is TooLarge and not sent. An empty batch writes nothing. */
+IRONWAL_API int ironwal_append_batch(ironwal *connection, const char *stream, size_t stream_len,
+	const ironwal_bytes *entries, size_t count, const ironwal_append_options *options,
+	ironwal_append_result *ret_result, ironwal_error *error);
+
+/* ---- pipelined appending --------------------------------------------------------------------------------------- */
+
+/* As the two above, but do not wait for the answer: the request is queued and *ret_request_id (never 0) is what
+ * ironwal_wait_next will call it. The library sends when enough is queued, in ironwal_flush and whenever it waits; it
+ * reads answers while it writes, so that no depth of requests can lock up. IRONWAL_ERR_AGAIN: as much is in flight as
+ * the options allow; take a result and try again. After -1 nothing is queued (fate: not sent).
+ * Appends of one connection to one stream are applied in the order in which they were submitted. */
+IRONWAL_API int ironwal_submit_append(ironwal *connection, const char *stream, size_t stream_len, const void *entry,
+	size_t entry_len, const ironwal_append_options *options, uint32_t *ret_request_id, ironwal_error *error);
+IRONWAL_API int ironwal_submit_append_batch(ironwal *connection, const char *stream, size_t stream_len,
+	const ironwal_bytes *entries, size_t count, const ironwal_append_options *options, uint32_t *ret_request_id,
+	ironwal_error *error);
+
+/* Sends what is queued, reading answers meanwhile; waits up to the timeout for the server to take it. */
+IRONWAL_API int ironwal_flush(ironwal *connection, ironwal_error *error);
+
+/* The next submitted request that is finished, in the order of the answers; waits for one up to the timeout.
+ *   1   *ret_request_id was done; *ret_result is filled
+ *   0   nothing is in flight (nothing is written to the parameters)
+ *  -1   an error. With *ret_request_id != 0 that request is finished with this error, which tells its fate. With 0
+ *       waiting failed (IRONWAL_ERR_TIMEOUT): nothing is finished, all is still in flight, waiting again is fine.
+ * When the connection is lost, each request in flight ends with an error of its own. */
+IRONWAL_API int ironwal_wait_next(
+	ironwal *connection, uint32_t *ret_request_id, ironwal_append_result *ret_result, ironwal_error *error);
+
+/* Submitted requests whose results have not been taken. */
+IRONWAL_API uint32_t ironwal_in_flight(const ironwal *connection);
+
+/* ---- transactions ---------------------------------------------------------------------------------------------- */
+
+/* Gathers entries in memory, to append them as one atomic batch. Nothing goes to the server before the commit. Freed
+ * with ironwal_txn_free, which without a commit discards it. */
+IRONWAL_API int ironwal_txn_begin(
+	ironwal *connection, const char *stream, size_t stream_len, ironwal_txn **ret_txn, ironwal_error *error);
+/* Adds a copy of entry. TooLarge if the batch would not fit in one message: then it is as before. */
+IRONWAL_API int ironwal_txn_add(ironwal_txn *txn, const void *entry, size_t entry_len, ironwal_error *error);
+/* How many entries it has. */
+IRONWAL_API size_t ironwal_txn_count(const ironwal_txn *txn);
+/* Appends all of it. After success it is empty and can be filled again. After an error it is as before: by the error's
+ * fate and retriability it can be committed again. */
+IRONWAL_API int ironwal_txn_commit(ironwal_txn *txn, const ironwal_append_options *options,
+	ironwal_append_result *ret_result, ironwal_error *error);
+/* Discards what was not committed. NULL is legal. */
+IRONWAL_API void ironwal_txn_free(ironwal_txn *txn);
+
+/* ---- reading --------------------------------------------------------------------------------------------------- */
+
+/* The entry, a copy that is freed with ironwal_entry_free, or NULL in *ret_entry if there is none of that id (not yet,
+ * or truncated away). An empty entry is a pointer that is not NULL, with length 0. */
+IRONWAL_API int ironwal_get(ironwal *connection, const char *stream, size_t stream_len, uint64_t id, void **ret_entry,
+	size_t *ret_len, ironwal_error *error);
+/* NULL is legal. */
+IRONWAL_API void ironwal_entry_free(void *entry);
+
+/* The entries of these ids, in the same order, missing where there is none. Freed with ironwal_entries_free. */
+IRONWAL_API int ironwal_get_batch(ironwal *connection, const char *stream, size_t stream_len, const uint64_t *ids,
+	size_t count, ironwal_entries **ret_entries, ironwal_error *error);
+
+/* Begin with IRONWAL_READ_OPTIONS_INIT. NULL means just that. */
+typedef struct ironwal_read_options {
+	size_t struct_size;
+	int has_start_id; /* 0: from the oldest entry kept */
+	uint64_t start_id;
+	uint64_t max_entries; /* 0: as many as the server gives */
+	uint64_t max_bytes;   /* 0: as many as the server gives; at least one entry comes if there is one */
+	uint64_t wait_ms; /* how long the server may wait for an entry if there is none at start_id; it is added to the
+			     call's timeout; a server may cut it */
+} ironwal_read_options;
+
+#define IRONWAL_READ_OPTIONS_INIT                                                                                      \
+	{                                                                                                              \
+		sizeof(ironwal_read_options), 0, 0, 0, 0, 0                                                            \
+	}
+
+/* One request for consecutive entries. At the end of the stream the result is empty. `Truncated` with first_id if
+ * start_id is older than what is kept. Freed with ironwal_entries_free. */
+IRONWAL_API int ironwal_read(ironwal *connection, const char *stream, size_t stream_len,
+	const ironwal_read_options *options, ironwal_entries **ret_entries, ironwal_error *error);
+
+/* How many there are, those that are missing (only after ironwal_get_batch) included. */
+IRONWAL_API size_t ironwal_entries_count(const ironwal_entries *entries);
+/* Number index (below count): 1 and its bytes, good until the entries are freed; 0 if it is missing. ret_id may be
+ * NULL. */
+IRONWAL_API int ironwal_entries_get(
+	const ironwal_entries *entries, size_t index, uint64_t *ret_id, const void **ret_data, size_t *ret_len);
+/* After ironwal_read: the id to go on with, and the end of the stream (one past its newest entry). 0 after get_batch.
+ */
+IRONWAL_API uint64_t ironwal_entries_next_id(const ironwal_entries *entries);
+IRONWAL_API uint64_t ironwal_entries_end_id(const ironwal_entries *entries);
+/* NULL is legal. */
+IRONWAL_API void ironwal_entries_free(ironwal_entries *entries);
+
+/* Walks a stream from options->start_id (or its oldest entry); max_entries, max_bytes and wait_ms are those of each
+ * request that it makes. Nothing is sent before the first ironwal_iterator_next. Freed with ironwal_iterator_free. */
+IRONWAL_API int ironwal_iterator_open(ironwal *connection, const char *stream, size_t stream_len,
+	const ironwal_read_options *options, ironwal_iterator **ret_iterator, ironwal_error *error);
+/* The next entry: 1 and its id and bytes, good until the next call on this iterator; 0 if the end of the stream was
+ * reached (call again later to go on; with wait_ms it has waited already); -1 for an error, after which the iterator is
+ * where it was: a retriable one can be tried again. */
+IRONWAL_API int ironwal_iterator_next(
+	ironwal_iterator *iterator, uint64_t *ret_id, const void **ret_data, size_t *ret_len, ironwal_error *error);
+/* 1 and the id that comes next; 0 if that is not known yet (from the oldest entry, before the first answer). */
+IRONWAL_API int ironwal_iterator_next_id(const ironwal_iterator *iterator, uint64_t *ret_id);
+/* 1 if the next call gives an entry without asking the server. */
+IRONWAL_API int ironwal_iterator_buffered(const ironwal_iterator *iterator);
+/* Goes on over another connection at its next id. The old one may be closed already. */
+IRONWAL_API void ironwal_iterator_rebind(ironwal_iterator *iterator, ironwal *connection);
+/* NULL is legal. */
+IRONWAL_API void ironwal_iterator_free(ironwal_iterator *iterator);
+
+/* ---- streams --------------------------------------------------------------------------------------------------- */
+
+typedef struct ironwal_stream_info {
+	uint64_t first;	      /* oldest id that is kept */
+	uint64_t end;	      /* one past the newest id that can be read */
+	uint64_t durable_end; /* one past the newest id that is known to be on disk; at most end */
+	uint64_t segments;
+	uint64_t bytes; /* of frames on disk, without what is held ahead */
+} ironwal_stream_info;
+
+IRONWAL_API int ironwal_get_stream_info(ironwal *connection, const char *stream, size_t stream_len,
+	ironwal_stream_info *ret_info, ironwal_error *error);
+
+/* Deletes the segments that hold only entries older than safe_id; *ret_segments_deleted says how many. */
+IRONWAL_API int ironwal_truncate(ironwal *connection, const char *stream, size_t stream_len, uint64_t safe_id,
+	uint64_t *ret_segments_deleted, ironwal_error *error);
+
+/* The first id of the segment that is being written: 1 and the id; 0 if there is none; -1 for an error. */
+IRONWAL_API int ironwal_current_segment_start_id(
+	ironwal *connection, const char *stream, size_t stream_len, uint64_t *ret_id, ironwal_error *error);
+
+/* Once everything acknowledged before is on disk. stream NULL with length 0: of all streams. */
+IRONWAL_API int ironwal_sync(ironwal *connection, const char *stream, size_t stream_len, ironwal_error *error);
+
+/* Names of streams that begin with prefix and sort after `after`, both may be empty; sorted by bytes; at most limit (0:
+ * as many as the server gives). Freed with ironwal_names_free. */
+IRONWAL_API int ironwal_list_streams(ironwal *connection, const char *prefix, size_t prefix_len, const char *after,
+	size_t after_len, uint64_t limit, ironwal_names **ret_names, ironwal_error *error);
+IRONWAL_API size_t ironwal_names_count(const ironwal_names *names);
+/* Number index (below count): not NUL-terminated, good until the names are freed. */
+IRONWAL_API const char *ironwal_names_get(const ironwal_names *names, size_t index, size_t *ret_len);
+/* 1 if there are more after the last one. */
+IRONWAL_API int ironwal_names_more(const ironwal_names *names);
+/* NULL is legal. */
+IRONWAL_API void ironwal_names_free(ironwal_names *names);
+
+/* ---- stats ----------------------------------------------------------------------------------------------------- */
+
+/* Counters, gauges and summaries of the server, a map. Freed with ironwal_value_free. */
+IRONWAL_API int ironwal_stats(ironwal *connection, ironwal_value **ret_value, ironwal_error *error);
+/* The value as MessagePack, good until it is freed. */
+IRONWAL_API const void *ironwal_value_msgpack(const ironwal_value *value, size_t *ret_len);
+
+typedef enum ironwal_value_kind {
+	IRONWAL_VALUE_NIL = 0,
+	IRONWAL_VALUE_BOOL,	 /* u */
+	IRONWAL_VALUE_UINT,	 /* u */
+	IRONWAL_VALUE_INT,	 /* i, negative */
+	IRONWAL_VALUE_FLOAT,	 /* f */
+	IRONWAL_VALUE_TEXT,	 /* data, len */
+	IRONWAL_VALUE_BYTES,	 /* data, len */
+	IRONWAL_VALUE_MAP_BEGIN, /* u: pairs; then key, value, key, value ...; then MAP_END */
+	IRONWAL_VALUE_MAP_END,
+	IRONWAL_VALUE_ARRAY_BEGIN, /* u: elements; then these; then ARRAY_END */
+	IRONWAL_VALUE_ARRAY_END
+} ironwal_value_kind;
+
+typedef struct ironwal_value_item {
+	ironwal_value_kind kind;
+	unsigned depth; /* of the maps and arrays around it */
+	int is_key;	/* it is a key of a map */
+	uint64_t u;
+	int64_t i;
+	double f;
+	const char *data; /* not NUL-terminated, good until the value is freed */
+	size_t len;
+} ironwal_value_item;
+
+/* Called for each part of the value, in order. Not 0 ends the walk. */
+typedef int (*ironwal_value_cb)(const ironwal_value_item *item, void *arg);
+/* Walks through the value. 0, or what the callback returned. */
+IRONWAL_API int ironwal_value_walk(const ironwal_value *value, ironwal_value_cb callback, void *arg);
+/* NULL is legal. */
+IRONWAL_API void ironwal_value_free(ironwal_value *value);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

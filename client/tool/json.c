@@ -1,0 +1,171 @@
+/* JSON by yajl, which streams: an answer of any size is written as it is walked through. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <yajl/yajl_gen.h>
+
+#include "tool.h"
+#include "utf8.h"
+
+struct json {
+	yajl_gen gen;
+	FILE *file; /* stdout goes through out_write, which remembers failures */
+};
+
+static void print(void *arg, const char *text, size_t len)
+{
+	struct json *json = arg;
+	if (json->file == stdout)
+		out_write(text, len);
+	else
+		(void)fwrite(text, 1, len, json->file);
+}
+
+static struct json *json_new_file(FILE *file)
+{
+	struct json *json = malloc(sizeof(*json));
+	yajl_gen gen = json != NULL ? yajl_gen_alloc(NULL) : NULL;
+	if (gen == NULL) {
+		fputs("ironwal: out of memory\n", stderr);
+		exit(EXIT_FAILED);
+	}
+	json->gen = gen;
+	json->file = file;
+	yajl_gen_config(gen, yajl_gen_print_callback, print, json);
+	return json;
+}
+
+struct json *json_new(void)
+{
+	return json_new_file(stdout);
+}
+
+struct json *json_new_stderr(void)
+{
+	return json_new_file(stderr);
+}
+
+void json_free(struct json *json)
+{
+	yajl_gen_free(json->gen);
+	free(json);
+}
+
+void json_map(struct json *json)
+{
+	yajl_gen_map_open(json->gen);
+}
+
+void json_map_end(struct json *json)
+{
+	yajl_gen_map_close(json->gen);
+}
+
+void json_array(struct json *json)
+{
+	yajl_gen_array_open(json->gen);
+}
+
+void json_array_end(struct json *json)
+{
+	yajl_gen_array_close(json->gen);
+}
+
+void json_str(struct json *json, const char *text)
+{
+	json_bytes(json, text, strlen(text));
+}
+
+void json_key(struct json *json, const char *key)
+{
+	yajl_gen_string(json->gen, (const unsigned char *)key, strlen(key));
+}
+
+void json_key_len(struct json *json, const char *key, size_t len)
+{
+	json_bytes(json, key, len);
+}
+
+void json_u64(struct json *json, uint64_t value)
+{
+	char text[24];
+	int len = snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	yajl_gen_number(json->gen, text, (size_t)len); /* its integers end at 2^63 */
+}
+
+void json_i64(struct json *json, int64_t value)
+{
+	yajl_gen_integer(json->gen, value);
+}
+
+void json_double(struct json *json, double value)
+{
+	if (!isfinite(value)) {
+		yajl_gen_null(json->gen); /* JSON has no name for it */
+		return;
+	}
+	char text[32];
+	int len = snprintf(text, sizeof(text), "%.15g", value); /* yajl's own writes 0.1 with 20 digits */
+	yajl_gen_number(json->gen, text, (size_t)len);
+}
+
+void json_bool(struct json *json, bool value)
+{
+	yajl_gen_bool(json->gen, value);
+}
+
+void json_null(struct json *json)
+{
+	yajl_gen_null(json->gen);
+}
+
+static void base64(struct json *json, const uint8_t *bytes, size_t len)
+{
+	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	char *text = malloc((len + 2) / 3 * 4 + 1);
+	if (text == NULL) {
+		fputs("ironwal: out of memory\n", stderr);
+		exit(EXIT_FAILED);
+	}
+	size_t n = 0;
+	for (size_t i = 0; i < len; i += 3) {
+		uint32_t v = (uint32_t)bytes[i] << 16;
+		if (i + 1 < len)
+			v |= (uint32_t)bytes[i + 1] << 8;
+		if (i + 2 < len)
+			v |= bytes[i + 2];
+		text[n++] = digits[v >> 18];
+		text[n++] = digits[v >> 12 & 63];
+		text[n++] = i + 1 < len ? digits[v >> 6 & 63] : '=';
+		text[n++] = i + 2 < len ? digits[v & 63] : '=';
+	}
+	yajl_gen_string(json->gen, (const unsigned char *)text, n);
+	free(text);
+}
+
+void json_bytes(struct json *json, const void *bytes, size_t len)
+{
+	if (utf8_valid(bytes, len))
+		yajl_gen_string(json->gen, bytes, len);
+	else
+		base64(json, bytes, len);
+}
+
+void json_key_bytes(struct json *json, const char *key, const void *bytes, size_t len)
+{
+	char longer[64];
+	if (!utf8_valid(bytes, len)) {
+		(void)snprintf(longer, sizeof(longer), "%s_base64", key);
+		key = longer;
+	}
+	json_key(json, key);
+	json_bytes(json, bytes, len);
+}
+
+bool json_line(struct json *json)
+{
+	yajl_gen_reset(json->gen, NULL);
+	print(json, "\n", 1);
+	return json->file != stdout || out_write("", 0);
+}

@@ -1,0 +1,224 @@
+/* Standard output, and errors on stderr. */
+#include <errno.h>
+#include <poll.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "tool.h"
+
+static int out_errno; /* of the first write that failed */
+
+static bool out_check(bool good)
+{
+	if (!good && out_errno == 0)
+		out_errno = errno != 0 ? errno : EIO;
+	return out_errno == 0;
+}
+
+bool out_write(const void *bytes, size_t len)
+{
+	errno = 0;
+	return out_check(len == 0 || fwrite(bytes, 1, len, stdout) == len);
+}
+
+bool out_format(const char *format, ...)
+{
+	va_list args;
+	errno = 0;
+	va_start(args, format);
+	int n = vprintf(format, args);
+	va_end(args);
+	return out_check(n >= 0);
+}
+
+bool out_flush(void)
+{
+	errno = 0;
+	return out_check(fflush(stdout) == 0);
+}
+
+/* Bytes of a character that a terminal would act upon: C0, DEL, C1 (U+0080 to U+009F as C2 80 to C2 9F); 0 if none. */
+static size_t control_len(const unsigned char *at, size_t left)
+{
+	if (at[0] < 0x20 || at[0] == 0x7f || at[0] == '\\')
+		return 1;
+	return at[0] == 0xc2 && left > 1 && at[1] < 0xa0 ? 2 : 0;
+}
+
+static void write_name(FILE *file, const char *name, size_t len)
+{
+	const unsigned char *at = (const unsigned char *)name;
+	for (size_t i = 0; i < len;) {
+		size_t n = control_len(at + i, len - i);
+		if (n == 0)
+			fputc(at[i++], file);
+		for (; n > 0; n--)
+			fprintf(file, "\\x%02x", at[i++]);
+	}
+}
+
+bool out_name(const char *name, size_t len)
+{
+	errno = 0;
+	write_name(stdout, name, len);
+	return out_check(ferror(stdout) == 0);
+}
+
+bool out_reader_gone(void)
+{
+	struct pollfd p = {.fd = STDOUT_FILENO};
+	if (poll(&p, 1, 0) <= 0 || (p.revents & (POLLERR | POLLHUP | POLLNVAL)) == 0)
+		return false;
+	if (out_errno == 0)
+		out_errno = EPIPE;
+	return true;
+}
+
+int out_end(const struct tool *tool, int status)
+{
+	if (out_flush())
+		return status;
+	if (out_errno == EPIPE)
+		return status; /* as head does: it has seen enough */
+	int failed = tool_failed_here(tool, "cannot write to standard output: %s", strerror(out_errno));
+	return status == EXIT_OK ? failed : status;
+}
+
+/* ---- errors ---- */
+
+int tool_exit_status(const ironwal_error *error)
+{
+	switch (ironwal_error_get_code(error)) {
+	case IRONWAL_OK:
+		return EXIT_OK;
+	case IRONWAL_ERR_INVALID_ARGUMENT:
+		return EXIT_USAGE;
+	case IRONWAL_ERR_CONNECT:
+	case IRONWAL_ERR_CONNECTION_LOST:
+	case IRONWAL_ERR_TIMEOUT:
+	case IRONWAL_ERR_PROTOCOL:
+		return EXIT_CONNECTION;
+	default:
+		return EXIT_FAILED;
+	}
+}
+
+static void error_json(const struct tool *tool, const char *what, const char *stream, const char *hint, bool with_fate)
+{
+	struct json *json = json_new_stderr();
+	const ironwal_error *error = tool->error;
+	const char *field;
+	int kind;
+	json_map(json);
+	json_key(json, "error");
+	json_map(json);
+	json_key(json, "code");
+	json_str(json, ironwal_error_code_name(error));
+	json_key(json, "message");
+	json_str(json, ironwal_error_message(error));
+	for (unsigned i = 0; (field = ironwal_error_field(error, i, &kind)) != NULL; i++) {
+		uint64_t value;
+		const char *text;
+		size_t len;
+		if (kind == 1 && ironwal_error_get_uint(error, field, &value)) {
+			json_key(json, field);
+			json_u64(json, value);
+		} else if (kind == 2 && ironwal_error_get_text(error, field, &text, &len)) {
+			json_key_bytes(json, field, text, len);
+		}
+	}
+	json_map_end(json);
+	json_key(json, "doing");
+	json_str(json, what);
+	if (stream != NULL)
+		json_key_bytes(json, "stream", stream, strlen(stream));
+	json_key(json, "retriable");
+	json_bool(json, ironwal_error_is_retriable(error));
+	if (with_fate && ironwal_error_fate(error) != IRONWAL_FATE_NOT_A_WRITE) {
+		json_key(json, "fate");
+		json_str(json, ironwal_fate_name(ironwal_error_fate(error)));
+	}
+	if (hint != NULL) {
+		json_key(json, "hint");
+		json_str(json, hint);
+	}
+	json_map_end(json);
+	json_line(json);
+	json_free(json);
+}
+
+static int report(const struct tool *tool, const char *what, const char *stream, const char *hint, bool with_fate)
+{
+	const ironwal_error *error = tool->error;
+	out_flush(); /* what was printed before comes first */
+	if (tool->json) {
+		error_json(tool, what, stream, hint, with_fate);
+		return tool_exit_status(error);
+	}
+	fprintf(stderr, "ironwal: %s", what);
+	if (stream != NULL) {
+		fputs(" '", stderr);
+		write_name(stderr, stream, strlen(stream));
+		fputc('\'', stderr);
+	}
+	fprintf(stderr, ": %s (%s", ironwal_error_message(error), ironwal_error_code_name(error));
+	switch (with_fate ? ironwal_error_fate(error) : IRONWAL_FATE_NOT_A_WRITE) {
+	case IRONWAL_FATE_NOT_A_WRITE:
+		break;
+	case IRONWAL_FATE_NOT_SENT:
+	case IRONWAL_FATE_REFUSED:
+		fputs("; nothing was written", stderr);
+		break;
+	case IRONWAL_FATE_WRITTEN:
+		fputs("; it was written all the same", stderr);
+		break;
+	case IRONWAL_FATE_UNKNOWN:
+		fputs("; it may have been written: look before you repeat it", stderr);
+		break;
+	}
+	fputc(')', stderr);
+	if (hint != NULL)
+		fprintf(stderr, "; %s", hint);
+	fputc('\n', stderr);
+	return tool_exit_status(error);
+}
+
+int tool_failed(const struct tool *tool, const char *what, const char *stream, const char *hint)
+{
+	return report(tool, what, stream, hint, true);
+}
+
+int tool_failed_partly(const struct tool *tool, const char *what, const char *stream, const char *done)
+{
+	return report(tool, what, stream, done, false);
+}
+
+int tool_failed_here(const struct tool *tool, const char *format, ...)
+{
+	char message[512];
+	va_list args;
+	va_start(args, format);
+	(void)vsnprintf(message, sizeof(message), format, args);
+	va_end(args);
+	if (tool->json) {
+		struct json *json = json_new_stderr();
+		json_map(json);
+		json_key(json, "error");
+		json_map(json);
+		json_key(json, "code");
+		json_str(json, "Local");
+		json_key(json, "message");
+		json_str(json, message);
+		json_map_end(json);
+		json_map_end(json);
+		json_line(json);
+		json_free(json);
+	} else {
+		fputs("ironwal: ", stderr);
+		write_name(stderr, message, strlen(message));
+		fputc('\n', stderr);
+	}
+	return EXIT_FAILED;
+}

@@ -1,0 +1,161 @@
+/* ironwal stats: whatever the server counts, as an indented list or as JSON. */
+#include <stdio.h>
+#include <string.h>
+
+#include "tool.h"
+
+/* ---- JSON ---- */
+
+static int to_json(const ironwal_value_item *item, void *arg)
+{
+	struct json *json = arg;
+	char number[32];
+	if (item->is_key && item->kind != IRONWAL_VALUE_TEXT && item->kind != IRONWAL_VALUE_BYTES) {
+		/* JSON's keys are strings. */
+		if (item->kind == IRONWAL_VALUE_UINT)
+			(void)snprintf(number, sizeof(number), "%llu", (unsigned long long)item->u);
+		else
+			(void)snprintf(number, sizeof(number), "%lld", (long long)item->i);
+		json_key(json, number);
+		return 0;
+	}
+	switch (item->kind) {
+	case IRONWAL_VALUE_NIL:
+		json_null(json);
+		break;
+	case IRONWAL_VALUE_BOOL:
+		json_bool(json, item->u != 0);
+		break;
+	case IRONWAL_VALUE_UINT:
+		json_u64(json, item->u);
+		break;
+	case IRONWAL_VALUE_INT:
+		json_i64(json, item->i);
+		break;
+	case IRONWAL_VALUE_FLOAT:
+		json_double(json, item->f);
+		break;
+	case IRONWAL_VALUE_TEXT:
+	case IRONWAL_VALUE_BYTES:
+		json_bytes(json, item->data, item->len);
+		break;
+	case IRONWAL_VALUE_MAP_BEGIN:
+		json_map(json);
+		break;
+	case IRONWAL_VALUE_MAP_END:
+		json_map_end(json);
+		break;
+	case IRONWAL_VALUE_ARRAY_BEGIN:
+		json_array(json);
+		break;
+	case IRONWAL_VALUE_ARRAY_END:
+		json_array_end(json);
+		break;
+	}
+	return 0;
+}
+
+/* ---- for people ---- */
+
+struct text {
+	bool after_key; /* a value goes on its key's line */
+};
+
+static void indent(unsigned depth)
+{
+	/* What is in the outermost map begins at the margin. */
+	for (unsigned i = 1; i < depth; i++)
+		out_write("  ", 2);
+}
+
+static void print_scalar(const ironwal_value_item *item)
+{
+	switch (item->kind) {
+	case IRONWAL_VALUE_NIL:
+		out_format("-");
+		break;
+	case IRONWAL_VALUE_BOOL:
+		out_format("%s", item->u ? "yes" : "no");
+		break;
+	case IRONWAL_VALUE_UINT:
+		out_format("%llu", (unsigned long long)item->u);
+		break;
+	case IRONWAL_VALUE_INT:
+		out_format("%lld", (long long)item->i);
+		break;
+	case IRONWAL_VALUE_FLOAT:
+		out_format("%.6g", item->f);
+		break;
+	default:
+		out_name(item->data, item->len);
+	}
+}
+
+static int to_text(const ironwal_value_item *item, void *arg)
+{
+	struct text *text = arg;
+	if (item->kind == IRONWAL_VALUE_MAP_END || item->kind == IRONWAL_VALUE_ARRAY_END)
+		return 0;
+	if (item->is_key) {
+		indent(item->depth);
+		print_scalar(item);
+		text->after_key = true;
+		return 0;
+	}
+	bool opens = item->kind == IRONWAL_VALUE_MAP_BEGIN || item->kind == IRONWAL_VALUE_ARRAY_BEGIN;
+	if (item->depth == 0 && opens)
+		return 0;
+	if (!text->after_key) {
+		indent(item->depth);
+		out_write("-", 1);
+	}
+	text->after_key = false;
+	if (!opens) {
+		out_write(" ", 1);
+		print_scalar(item);
+	} else if (item->u == 0) {
+		out_format(" (none)");
+	}
+	out_write("\n", 1);
+	return 0;
+}
+
+static int run(struct tool *tool, int argc, char **argv)
+{
+	static const struct option options[] = {TOOL_OPTIONS, {NULL, 0, NULL, 0}};
+	ironwal_value *value;
+	int option, status;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if ((status = tool_option(tool, option)) != TOOL_GO_ON)
+			return status;
+	}
+	if ((status = tool_check_count(tool, argc - optind, 0, 0)) != TOOL_GO_ON ||
+		(status = tool_connect(tool)) != TOOL_GO_ON)
+		return status;
+	if (ironwal_stats(tool->connection, &value, tool->error) != 0)
+		return tool_failed(tool, "ask for stats", NULL, NULL);
+	if (tool->json) {
+		struct json *json = json_new();
+		(void)ironwal_value_walk(value, to_json, json);
+		json_line(json);
+		json_free(json);
+	} else {
+		struct text text = {0};
+		(void)ironwal_value_walk(value, to_text, &text);
+	}
+	ironwal_value_free(value);
+	return EXIT_OK;
+}
+
+const struct command command_stats = {
+	.name = "stats",
+	.summary = "show the server's counters",
+	.help = "usage: ironwal stats [OPTIONS]\n\n"
+		"Shows what the server counts: appends, bytes, syncs, latencies, connections, segments, disk use, and\n"
+		"the state of each shard. Names and units are explained in the server's documentation.\n\n"
+		"Options:\n"
+		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Example:\n"
+		"  ironwal --json stats\n",
+	.run = run,
+};

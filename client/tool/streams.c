@@ -1,0 +1,352 @@
+/* ironwal streams, info, truncate, segment-start, sync, ping. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "tool.h"
+
+/* The common part of commands without options of their own: 0 or more arguments, then a connection. */
+static int begin(struct tool *tool, int argc, char **argv, int least, int most)
+{
+	static const struct option options[] = {TOOL_OPTIONS, {NULL, 0, NULL, 0}};
+	int option, status;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if ((status = tool_option(tool, option)) != TOOL_GO_ON)
+			return status;
+	}
+	return tool_check_count(tool, argc - optind, least, most);
+}
+
+static void info_json(struct json *json, const char *name, size_t name_len, const ironwal_stream_info *info)
+{
+	json_map(json);
+	json_key_bytes(json, "stream", name, name_len);
+	json_key(json, "first");
+	json_u64(json, info->first);
+	json_key(json, "end");
+	json_u64(json, info->end);
+	json_key(json, "durable_end");
+	json_u64(json, info->durable_end);
+	json_key(json, "segments");
+	json_u64(json, info->segments);
+	json_key(json, "bytes");
+	json_u64(json, info->bytes);
+	json_map_end(json);
+	json_line(json);
+}
+
+/* ---- streams ---- */
+
+#define PAGE_STREAMS 1000
+
+struct listing {
+	struct tool *tool;
+	struct json *json;
+	bool names_only;
+};
+
+static int list_one(struct listing *listing, const char *name, size_t len, bool *ret_go_on)
+{
+	struct tool *tool = listing->tool;
+	ironwal_stream_info info;
+	if (listing->names_only) {
+		if (listing->json != NULL) {
+			json_map(listing->json);
+			json_key_bytes(listing->json, "stream", name, len);
+			json_map_end(listing->json);
+			*ret_go_on = json_line(listing->json);
+		} else {
+			*ret_go_on = out_name(name, len) && out_write("\n", 1);
+		}
+		return EXIT_OK;
+	}
+	if (ironwal_get_stream_info(tool->connection, name, len, &info, tool->error) != 0)
+		return tool_failed(tool, "look at the listed streams", NULL, NULL);
+	if (listing->json != NULL)
+		info_json(listing->json, name, len, &info);
+	else
+		out_format("%12llu %12llu %12llu %9llu %14llu  ", (unsigned long long)info.first,
+			(unsigned long long)info.end, (unsigned long long)(info.end - info.first),
+			(unsigned long long)info.segments, (unsigned long long)info.bytes);
+	*ret_go_on = listing->json != NULL ? out_write("", 0) : out_name(name, len) && out_write("\n", 1);
+	return EXIT_OK;
+}
+
+static int list_all(struct listing *listing, const char *prefix)
+{
+	struct tool *tool = listing->tool;
+	char after[256];
+	size_t after_len = 0;
+	int more = 1, status = EXIT_OK;
+	bool go_on = true;
+	if (listing->json == NULL && !listing->names_only)
+		out_format("%12s %12s %12s %9s %14s  %s\n", "FIRST", "END", "ENTRIES", "SEGMENTS", "BYTES", "STREAM");
+	while (more && go_on && status == EXIT_OK) {
+		ironwal_names *names;
+		if (ironwal_list_streams(tool->connection, prefix, strlen(prefix), after, after_len, PAGE_STREAMS,
+			    &names, tool->error) != 0)
+			return tool_failed(tool, "list streams", NULL, NULL);
+		size_t count = ironwal_names_count(names);
+		for (size_t i = 0; i < count && go_on && status == EXIT_OK; i++) {
+			size_t len;
+			const char *name = ironwal_names_get(names, i, &len);
+			status = list_one(listing, name, len, &go_on);
+			after_len = len < sizeof(after) ? len : sizeof(after);
+			memcpy(after, name, after_len);
+		}
+		more = ironwal_names_more(names);
+		ironwal_names_free(names);
+	}
+	return status;
+}
+
+static int run_streams(struct tool *tool, int argc, char **argv)
+{
+	static const struct option options[] = {
+		TOOL_OPTIONS, {"names", no_argument, NULL, OPTION_OWN}, {NULL, 0, NULL, 0}};
+	struct listing listing = {.tool = tool};
+	int option, status;
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		if (option == OPTION_OWN)
+			listing.names_only = true;
+		else if ((status = tool_option(tool, option)) != TOOL_GO_ON)
+			return status;
+	}
+	if ((status = tool_check_count(tool, argc - optind, 0, 1)) != TOOL_GO_ON ||
+		(status = tool_connect(tool)) != TOOL_GO_ON)
+		return status;
+	if (tool->json)
+		listing.json = json_new();
+	status = list_all(&listing, optind < argc ? argv[optind] : "");
+	if (listing.json != NULL)
+		json_free(listing.json);
+	return status;
+}
+
+const struct command command_streams = {
+	.name = "streams",
+	.summary = "list the streams",
+	.help = "usage: ironwal streams [OPTIONS] [PREFIX]\n\n"
+		"Lists the streams (whose names begin with PREFIX), sorted by the bytes of their names: oldest id "
+		"kept,\n"
+		"end (one past the newest), number of entries, segments, bytes on disk. In names, control characters\n"
+		"and backslashes come as \\xNN.\n\n"
+		"Options:\n"
+		"  --names            only the names\n"
+		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Example:\n"
+		"  ironwal streams web/\n",
+	.run = run_streams,
+};
+
+/* ---- info ---- */
+
+static int run_info(struct tool *tool, int argc, char **argv)
+{
+	ironwal_stream_info info;
+	int status = begin(tool, argc, argv, 1, 1);
+	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
+		return status;
+	const char *stream = argv[optind];
+	if (ironwal_get_stream_info(tool->connection, stream, strlen(stream), &info, tool->error) != 0)
+		return tool_failed(tool, "look at", stream, NULL);
+	if (tool->json) {
+		struct json *json = json_new();
+		info_json(json, stream, strlen(stream), &info);
+		json_free(json);
+		return EXIT_OK;
+	}
+	out_format("stream       ");
+	out_name(stream, strlen(stream));
+	out_format("\nfirst        %llu\nend          %llu\nentries      %llu\ndurable end  %llu\nsegments     %llu\n"
+		   "bytes        %llu\n",
+		(unsigned long long)info.first, (unsigned long long)info.end,
+		(unsigned long long)(info.end - info.first), (unsigned long long)info.durable_end,
+		(unsigned long long)info.segments, (unsigned long long)info.bytes);
+	return EXIT_OK;
+}
+
+const struct command command_info = {
+	.name = "info",
+	.summary = "show what there is to know of a stream",
+	.help = "usage: ironwal info [OPTIONS] STREAM\n\n"
+		"Shows the oldest id kept, the end (one past the newest entry), the end of what is known to be on "
+		"disk,\n"
+		"the number of segments, and the bytes of all frames.\n\n"
+		"Options:\n"
+		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Example:\n"
+		"  ironwal info services\n",
+	.run = run_info,
+};
+
+/* ---- truncate ---- */
+
+static int run_truncate(struct tool *tool, int argc, char **argv)
+{
+	uint64_t safe_id, deleted;
+	int status = begin(tool, argc, argv, 2, 2);
+	if (status != TOOL_GO_ON)
+		return status;
+	const char *stream = argv[optind];
+	if (!tool_parse_u64(argv[optind + 1], &safe_id))
+		return tool_usage(tool, "'%s' is not an id", argv[optind + 1]);
+	if ((status = tool_connect(tool)) != TOOL_GO_ON)
+		return status;
+	if (ironwal_truncate(tool->connection, stream, strlen(stream), safe_id, &deleted, tool->error) != 0)
+		return tool_failed(tool, "truncate", stream, NULL);
+	if (tool->json) {
+		struct json *json = json_new();
+		json_map(json);
+		json_key(json, "segments_deleted");
+		json_u64(json, deleted);
+		json_map_end(json);
+		json_line(json);
+		json_free(json);
+	} else {
+		out_format("%llu %s deleted\n", (unsigned long long)deleted, deleted == 1 ? "segment" : "segments");
+	}
+	return EXIT_OK;
+}
+
+const struct command command_truncate = {
+	.name = "truncate",
+	.summary = "delete the segments that hold only old entries",
+	.help = "usage: ironwal truncate [OPTIONS] STREAM ID\n\n"
+		"Deletes the segments of which every entry is older than ID, for good, and says how many. The segment\n"
+		"that is being written stays, whatever ID is.\n\n"
+		"Options:\n"
+		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Example:\n"
+		"  ironwal truncate services 5000\n",
+	.run = run_truncate,
+};
+
+/* ---- segment-start ---- */
+
+static int run_segment_start(struct tool *tool, int argc, char **argv)
+{
+	uint64_t id = 0;
+	int status = begin(tool, argc, argv, 1, 1);
+	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
+		return status;
+	const char *stream = argv[optind];
+	int there = ironwal_current_segment_start_id(tool->connection, stream, strlen(stream), &id, tool->error);
+	if (there < 0)
+		return tool_failed(tool, "look at", stream, NULL);
+	if (tool->json) {
+		struct json *json = json_new();
+		json_map(json);
+		json_key(json, "id");
+		if (there)
+			json_u64(json, id);
+		else
+			json_null(json);
+		json_map_end(json);
+		json_line(json);
+		json_free(json);
+	} else if (there) {
+		out_format("%llu\n", (unsigned long long)id);
+	} else {
+		return tool_failed_here(tool, "there is no stream '%s'; ironwal streams lists those that are", stream);
+	}
+	return there ? EXIT_OK : EXIT_FAILED;
+}
+
+const struct command command_segment_start = {
+	.name = "segment-start",
+	.summary = "print the first id of the segment that is being written",
+	.help = "usage: ironwal segment-start [OPTIONS] STREAM\n\n"
+		"Prints the first id of the active segment: everything before it can be truncated away. Exit status 1\n"
+		"if there is no such stream.\n\n"
+		"Options:\n"
+		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Example:\n"
+		"  ironwal truncate services \"$(ironwal segment-start services)\"\n",
+	.run = run_segment_start,
+};
+
+/* ---- sync ---- */
+
+static int run_sync(struct tool *tool, int argc, char **argv)
+{
+	int status = begin(tool, argc, argv, 0, 1);
+	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
+		return status;
+	const char *stream = optind < argc ? argv[optind] : NULL;
+	if (ironwal_sync(tool->connection, stream, stream != NULL ? strlen(stream) : 0, tool->error) != 0)
+		return tool_failed(tool, stream != NULL ? "sync" : "sync all streams", stream, NULL);
+	if (tool->json)
+		out_format("{}\n");
+	return EXIT_OK;
+}
+
+const struct command command_sync = {
+	.name = "sync",
+	.summary = "wait until what was acknowledged is on disk",
+	.help = "usage: ironwal sync [OPTIONS] [STREAM]\n\n"
+		"Ends when everything acknowledged before, in STREAM or in all streams, is on disk. Prints nothing.\n\n"
+		"Options:\n"
+		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Example:\n"
+		"  ironwal sync && echo safe\n",
+	.run = run_sync,
+};
+
+/* ---- ping ---- */
+
+static int run_ping(struct tool *tool, int argc, char **argv)
+{
+	int status = begin(tool, argc, argv, 0, 0);
+	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
+		return status;
+	uint64_t before_ns = clock_now_ns();
+	if (ironwal_ping(tool->connection, tool->error) != 0)
+		return tool_failed(tool, "ping", NULL, NULL);
+	double ms = (double)(clock_now_ns() - before_ns) / 1e6;
+	ironwal *c = tool->connection;
+	if (tool->json) {
+		struct json *json = json_new();
+		json_map(json);
+		json_key(json, "server");
+		json_str(json, ironwal_server(c));
+		json_key(json, "address");
+		json_str(json, ironwal_address(c));
+		json_key(json, "protocol");
+		json_u64(json, ironwal_protocol(c));
+		json_key(json, "shard_count");
+		json_u64(json, ironwal_shard_count(c));
+		json_key(json, "max_message_bytes");
+		json_u64(json, ironwal_max_message_bytes(c));
+		json_key(json, "sync_mode");
+		json_str(json, ironwal_sync_mode(c));
+		json_key(json, "compression");
+		json_str(json, ironwal_compression(c));
+		json_key(json, "ms");
+		json_double(json, ms);
+		json_map_end(json);
+		json_line(json);
+		json_free(json);
+		return EXIT_OK;
+	}
+	out_name(ironwal_server(c), strlen(ironwal_server(c)));
+	out_format(" at %s answered in %.3f ms (sync_mode ", ironwal_address(c), ms);
+	out_name(ironwal_sync_mode(c), strlen(ironwal_sync_mode(c)));
+	out_format(", compression ");
+	out_name(ironwal_compression(c), strlen(ironwal_compression(c)));
+	out_format(")\n");
+	return EXIT_OK;
+}
+
+const struct command command_ping = {
+	.name = "ping",
+	.summary = "see whether the server answers, and how fast",
+	.help = "usage: ironwal ping [OPTIONS]\n\n"
+		"Prints which server answered, how fast, and in which modes it runs.\n\n"
+		"Options:\n"
+		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Example:\n"
+		"  ironwal --connect unix:/run/ironwald/socket --timeout 1 ping\n",
+	.run = run_ping,
+};

@@ -1,0 +1,124 @@
+/*
+ * tool: what the subcommands of `ironwal` share: options, connection, output, errors.
+ *
+ * Owns the connection and the state of standard output; one thread. A subcommand is a function that parses its own
+ * arguments (with the common ones among them), connects, works, and returns an exit status.
+ * Invariant: an exit status of 0 means that everything asked for was done and written out, or that the reader of
+ * standard output went away.
+ */
+#ifndef IRONWAL_TOOL_H
+#define IRONWAL_TOOL_H
+
+#include <getopt.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "ironwal.h"
+
+enum exit_status {
+	EXIT_OK = 0,
+	EXIT_FAILED = 1,     /* the server said no, there is no such thing, or a local file failed */
+	EXIT_USAGE = 2,	     /* the command line is wrong */
+	EXIT_CONNECTION = 3, /* no connection, or it was lost, or no answer came in time */
+};
+
+/* Not an exit status: go on. */
+#define TOOL_GO_ON (-1)
+
+struct tool;
+
+struct command {
+	const char *name;
+	const char *summary;
+	const char *help; /* all of it: usage, options, an example */
+	int (*run)(struct tool *tool, int argc, char **argv);
+};
+
+struct tool {
+	const struct command *command;
+	const char *address; /* NULL: the library's choice */
+	int64_t timeout_ms;
+	bool json;
+	ironwal *connection; /* after tool_connect */
+	ironwal_error *error;
+};
+
+/* ---- options (main.c) ---- */
+
+enum { OPTION_CONNECT = 256, OPTION_TIMEOUT, OPTION_JSON, OPTION_HELP, OPTION_OWN /* a command's own begin here */ };
+
+#define TOOL_OPTIONS                                                                                                   \
+	{"connect", required_argument, NULL, OPTION_CONNECT}, {"timeout", required_argument, NULL, OPTION_TIMEOUT},    \
+		{"json", no_argument, NULL, OPTION_JSON},                                                              \
+	{                                                                                                              \
+		"help", no_argument, NULL, OPTION_HELP                                                                 \
+	}
+
+/* A common option (or one that getopt did not know): TOOL_GO_ON, or the exit status. */
+int tool_option(struct tool *tool, int option);
+/* Exit status 2 with a line on stderr: printf format. */
+int tool_usage(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A whole unsigned number. */
+bool tool_parse_u64(const char *text, uint64_t *ret_value);
+/* TOOL_GO_ON, or the exit status. The number of arguments left must be between the two. */
+int tool_check_count(const struct tool *tool, int count, int least, int most);
+/* TOOL_GO_ON, or the exit status, with the error reported. */
+int tool_connect(struct tool *tool);
+
+/* ---- errors (output.c) ---- */
+
+/* tool->error in one line on stderr (one JSON object with --json), and the exit status for it. what: "append to",
+ * stream may be NULL. hint: what to do besides, or NULL. */
+int tool_failed(const struct tool *tool, const char *what, const char *stream, const char *hint);
+/* The same for a job of many requests, of which the error is only the first one's: `done` says what became of them. */
+int tool_failed_partly(const struct tool *tool, const char *what, const char *stream, const char *done);
+/* A failure of this side, printf format; EXIT_FAILED. */
+int tool_failed_here(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
+int tool_exit_status(const ironwal_error *error);
+
+/* ---- standard output (output.c) ---- */
+
+/* False: it cannot be written to, stop working; out_end knows why. */
+bool out_write(const void *bytes, size_t len);
+bool out_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool out_flush(void);
+/* A name for people: what would move the cursor, and the backslash, come as \xNN. */
+bool out_name(const char *name, size_t len);
+/* The reader has gone (asked for while there is nothing to write). */
+bool out_reader_gone(void);
+/* Flushes. status, or what a failed write makes of it: quiet if the reader has gone, else one line and EXIT_FAILED. */
+int out_end(const struct tool *tool, int status);
+
+/* ---- JSON (json.c): one object a line ---- */
+
+struct json;
+
+struct json *json_new(void); /* to standard output; ends the program if there is no memory */
+struct json *json_new_stderr(void);
+void json_free(struct json *json);
+void json_map(struct json *json);
+void json_map_end(struct json *json);
+void json_array(struct json *json);
+void json_array_end(struct json *json);
+void json_key(struct json *json, const char *key);
+void json_key_len(struct json *json, const char *key, size_t len);
+void json_u64(struct json *json, uint64_t value);
+void json_i64(struct json *json, int64_t value);
+void json_double(struct json *json, double value);
+void json_bool(struct json *json, bool value);
+void json_null(struct json *json);
+void json_str(struct json *json, const char *text);
+/* "KEY": "text" if the bytes are UTF-8, else "KEY_base64": "...". */
+void json_key_bytes(struct json *json, const char *key, const void *bytes, size_t len);
+/* As a value: what is not UTF-8 in base64. */
+void json_bytes(struct json *json, const void *bytes, size_t len);
+/* After an object: the next one comes on a line of its own. False as out_write. */
+bool json_line(struct json *json);
+
+/* ---- commands ---- */
+
+extern const struct command command_append, command_get, command_cat, command_streams, command_info, command_truncate,
+	command_segment_start, command_sync, command_ping, command_stats;
+
+#endif

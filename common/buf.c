@@ -1,0 +1,62 @@
+#include "buf.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+int buf_set_capacity(struct buf *buf, size_t cap)
+{
+	if (cap < buf->len)
+		cap = buf->len;
+	if (cap == buf->cap)
+		return 0;
+	if (cap == 0) {
+		buf_free(buf);
+		return 0;
+	}
+	uint8_t *data = realloc(buf->data, cap);
+	if (data == NULL)
+		return -1;
+	buf->data = data;
+	buf->cap = cap;
+	return 0;
+}
+
+int buf_reserve(struct buf *buf, size_t extra)
+{
+	if (extra <= buf->cap - buf->len)
+		return 0;
+	if (extra > SIZE_MAX / 2 - buf->len)
+		return -1;
+	size_t cap = buf->cap + buf->cap / 2;
+	if (cap < 64)
+		cap = 64;
+	if (cap < buf->len + extra)
+		cap = buf->len + extra;
+	return buf_set_capacity(buf, cap);
+}
+
+int buf_append(struct buf *buf, const void *bytes, size_t len)
+{
+	if (len == 0)
+		return 0;
+	if (buf_reserve(buf, len) != 0)
+		return -1;
+	memcpy(buf->data + buf->len, bytes, len);
+	buf->len += len;
+	return 0;
+}
+
+void buf_consume(struct buf *buf, size_t count)
+{
+	if (count == 0)
+		return;
+	buf->len -= count;
+	if (buf->len > 0)
+		memmove(buf->data, buf->data + count, buf->len);
+}
+
+void buf_free(struct buf *buf)
+{
+	free(buf->data);
+	*buf = (struct buf){0};
+}

@@ -1,0 +1,302 @@
+#include "fields.h"
+
+#include <assert.h>
+#include <inttypes.h>
+#include <string.h>
+
+#include "utf8.h"
+
+static_assert(KEY_TOTAL <= 64, "a bit per key");
+
+static const char *const key_names[KEY_TOTAL] = {
+#define KEY(suffix, name) [KEY_##suffix] = name,
+#include "keys.def"
+#undef KEY
+};
+
+const char *key_name(enum key key)
+{
+	return key_names[key];
+}
+
+static enum key key_from_name(struct span name)
+{
+#define KEY(suffix, text)                                                                                              \
+	if (name.len == sizeof(text) - 1 && memcmp(name.data, text, sizeof(text) - 1) == 0)                            \
+		return KEY_##suffix;
+#include "keys.def"
+#undef KEY
+	return KEY_TOTAL;
+}
+
+void mp_write_key(struct mp_writer *writer, enum key key)
+{
+	mp_write_str(writer, key_names[key]);
+}
+
+int fields_read(struct fields *fields, struct mp_reader *reader, enum error_code blame)
+{
+	struct mp_reader at = *reader;
+	struct mp_value header;
+	fields->present = 0;
+	fields->blame = blame;
+	if (mp_read(&at, &header) != 0 || header.type != MP_MAP)
+		return -1;
+	for (uint32_t i = 0; i < header.count; i++) {
+		struct mp_value name;
+		struct span value;
+		if (mp_read(&at, &name) != 0 || name.type != MP_STR || mp_read_span(&at, &value) != 0)
+			return -1;
+		enum key key = key_from_name(name.bytes);
+		if (key == KEY_TOTAL)
+			continue;
+		uint64_t bit = UINT64_C(1) << key;
+		if (mp_is_nil(value)) {
+			fields->present &= ~bit;
+		} else {
+			fields->present |= bit;
+			fields->values[key] = value;
+		}
+	}
+	*reader = at;
+	return 0;
+}
+
+static int mistyped(const struct fields *fields, enum key key, const char *expected, struct error *err)
+{
+	return error_set(err, fields->blame, "%s: %s, expected %s", key_names[key],
+		fields_has(fields, key) ? "mistyped" : "missing", expected);
+}
+
+int field_u64(const struct fields *fields, enum key key, uint64_t *ret_value, struct error *err)
+{
+	if (!fields_has(fields, key) || mp_get_u64(fields->values[key], ret_value) != 0)
+		return mistyped(fields, key, "an unsigned integer", err);
+	return 0;
+}
+
+int field_bool(const struct fields *fields, enum key key, bool *ret_value, struct error *err)
+{
+	if (!fields_has(fields, key) || mp_get_bool(fields->values[key], ret_value) != 0)
+		return mistyped(fields, key, "true or false", err);
+	return 0;
+}
+
+int field_bytes(const struct fields *fields, enum key key, struct span *ret_bytes, struct error *err)
+{
+	if (!fields_has(fields, key) || mp_get_bytes(fields->values[key], ret_bytes) != 0)
+		return mistyped(fields, key, "bin (or str)", err);
+	return 0;
+}
+
+int field_str(const struct fields *fields, enum key key, struct span *ret_bytes, struct error *err)
+{
+	struct span bytes;
+	if (!fields_has(fields, key) || mp_get_str(fields->values[key], &bytes) != 0)
+		return mistyped(fields, key, "a str", err);
+	if (!utf8_valid(bytes.data, bytes.len))
+		return error_set(err, fields->blame, "%s: not UTF-8", key_names[key]);
+	*ret_bytes = bytes;
+	return 0;
+}
+
+int field_stream(const struct fields *fields, struct span *ret_name, struct error *err)
+{
+	struct span name;
+	if (field_str(fields, KEY_STREAM, &name, err) != 0)
+		return -1;
+	if (name.len == 0 || name.len > STREAM_BYTES_MAX) {
+		error_set(err, ERR_INVALID_FILENAME, "a stream's name is 1 to %d bytes of UTF-8, this one has %zu",
+			STREAM_BYTES_MAX, name.len);
+		error_set_text(err, EFI_NAME, name.data, name.len);
+		return -1;
+	}
+	*ret_name = name;
+	return 0;
+}
+
+int field_u64_or(const struct fields *fields, enum key key, uint64_t absent, uint64_t *ret_value, struct error *err)
+{
+	if (fields_has(fields, key))
+		return field_u64(fields, key, ret_value, err);
+	*ret_value = absent;
+	return 0;
+}
+
+int field_bool_or(const struct fields *fields, enum key key, bool absent, bool *ret_value, struct error *err)
+{
+	if (fields_has(fields, key))
+		return field_bool(fields, key, ret_value, err);
+	*ret_value = absent;
+	return 0;
+}
+
+/* ---- arrays --------------------------------------------------------------------------------------------------- */
+
+static int array_begin(
+	const struct fields *fields, enum key key, struct mp_reader *ret_reader, uint32_t *ret_count, struct error *err)
+{
+	struct mp_value header;
+	if (!fields_has(fields, key))
+		return mistyped(fields, key, "an array", err);
+	*ret_reader = mp_reader_of(fields->values[key]);
+	if (mp_read(ret_reader, &header) != 0 || header.type != MP_ARRAY)
+		return mistyped(fields, key, "an array", err);
+	if (header.count > ARRAY_ELEMENTS_MAX) {
+		error_set(err, ERR_TOO_LARGE, "%s: %" PRIu32 " elements, at most %" PRIu32 " in one message",
+			key_names[key], header.count, ARRAY_ELEMENTS_MAX);
+		error_set_u64(err, EFI_LIMIT, ARRAY_ELEMENTS_MAX);
+		error_set_u64(err, EFI_SIZE, header.count);
+		return -1;
+	}
+	*ret_count = header.count;
+	return 0;
+}
+
+static int element_mistyped(
+	const struct fields *fields, enum key key, uint32_t index, const char *expected, struct error *err)
+{
+	return error_set(err, fields->blame, "%s[%" PRIu32 "]: mistyped, expected %s", key_names[key], index, expected);
+}
+
+/* One element that is bytes (or nil): the length of its header, and of what follows. False: it is something else, or
+ * cut short. This is the inner loop of a batch of a million small entries: no struct mp_value here. */
+static inline bool bytes_header(const uint8_t *at, size_t left, size_t *ret_header, uint64_t *ret_len)
+{
+	if (left == 0)
+		return false;
+	uint8_t first = *at;
+	if (first == 0xc4 || first == 0xd9) {
+		if (left < 2)
+			return false;
+		*ret_header = 2;
+		*ret_len = at[1];
+	} else if ((first & 0xe0) == 0xa0) {
+		*ret_header = 1;
+		*ret_len = first & 0x1f;
+	} else if (first == 0xc5 || first == 0xda) {
+		if (left < 3)
+			return false;
+		*ret_header = 3;
+		*ret_len = (uint64_t)at[1] << 8 | at[2];
+	} else if (first == 0xc6 || first == 0xdb) {
+		if (left < 5)
+			return false;
+		*ret_header = 5;
+		*ret_len = (uint64_t)at[1] << 24 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 8 | at[4];
+	} else {
+		return false;
+	}
+	return *ret_len <= left - *ret_header;
+}
+
+int field_byte_array(
+	const struct fields *fields, enum key key, bool nil_allowed, struct byte_array *ret_array, struct error *err)
+{
+	struct mp_reader reader;
+	uint32_t count;
+	if (array_begin(fields, key, &reader, &count, err) != 0)
+		return -1;
+	struct byte_array array = {.elements.data = reader.at, .count = count};
+	const uint8_t *at = reader.at;
+	for (uint32_t i = 0; i < count; i++) {
+		size_t header;
+		uint64_t len;
+		if (!bytes_header(at, (size_t)(reader.end - at), &header, &len)) {
+			if (!nil_allowed || at == reader.end || *at != 0xc0)
+				return element_mistyped(fields, key, i, "bin (or str)", err);
+			at++;
+			continue;
+		}
+		at += header + len;
+		array.total_bytes += len;
+		if (len > array.longest_bytes) {
+			array.longest_bytes = len;
+			array.longest_index = i;
+		}
+	}
+	array.elements.len = (size_t)(at - reader.at);
+	*ret_array = array;
+	return 0;
+}
+
+struct byte_iter byte_iter_of(const struct byte_array *array)
+{
+	return (struct byte_iter){.at = array->elements.data, .left = array->count};
+}
+
+bool byte_iter_next(struct byte_iter *iter, struct span *ret_bytes)
+{
+	if (iter->left == 0)
+		return false;
+	iter->left--;
+	size_t header;
+	uint64_t len;
+	/* Checked when the array was made; the bound here is only for the compiler to fold away. */
+	if (!bytes_header(iter->at, SIZE_MAX, &header, &len)) {
+		iter->at++;
+		*ret_bytes = (struct span){0};
+		return true;
+	}
+	*ret_bytes = (struct span){iter->at + header, (size_t)len};
+	iter->at += header + len;
+	return true;
+}
+
+/* One unsigned integer: the forms that encoders use for them first, the rest by mp_read. The reader moves on success.
+ */
+static inline bool read_u64(struct mp_reader *reader, uint64_t *ret_value)
+{
+	const uint8_t *at = reader->at;
+	size_t left = (size_t)(reader->end - at);
+	struct mp_value value;
+	if (left >= 1 && at[0] < 0x80) {
+		*ret_value = at[0];
+		reader->at += 1;
+	} else if (left >= 3 && at[0] == 0xcd) {
+		*ret_value = (uint64_t)at[1] << 8 | at[2];
+		reader->at += 3;
+	} else if (left >= 5 && at[0] == 0xce) {
+		*ret_value = (uint64_t)at[1] << 24 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 8 | at[4];
+		reader->at += 5;
+	} else {
+		if (mp_read(reader, &value) != 0 || value.type != MP_UINT)
+			return false;
+		*ret_value = value.u64;
+	}
+	return true;
+}
+
+int field_u64_array(const struct fields *fields, enum key key, struct u64_array *ret_array, struct error *err)
+{
+	struct mp_reader reader;
+	uint32_t count;
+	if (array_begin(fields, key, &reader, &count, err) != 0)
+		return -1;
+	const uint8_t *start = reader.at;
+	for (uint32_t i = 0; i < count; i++) {
+		uint64_t value;
+		if (!read_u64(&reader, &value))
+			return element_mistyped(fields, key, i, "an unsigned integer", err);
+	}
+	*ret_array = (struct u64_array){.elements = {start, (size_t)(reader.at - start)}, .count = count};
+	return 0;
+}
+
+struct u64_iter u64_iter_of(const struct u64_array *array)
+{
+	return (struct u64_iter){
+		.at = array->elements.data, .end = array->elements.data + array->elements.len, .left = array->count};
+}
+
+bool u64_iter_next(struct u64_iter *iter, uint64_t *ret_value)
+{
+	if (iter->left == 0)
+		return false;
+	struct mp_reader reader = {iter->at, iter->end};
+	if (!read_u64(&reader, ret_value))
+		return false;
+	iter->at = reader.at;
+	iter->left--;
+	return true;
+}

@@ -1,0 +1,76 @@
+/*
+ * mp_read: reading MessagePack in place, by spans into the bytes received.
+ *
+ * Owns nothing, allocates nothing; any thread may call it on bytes that nobody changes meanwhile.
+ * Invariant: 0 means that what was read lies wholly inside the bytes given; -1 means malformed or cut short, and
+ * then the reader stands where it stood. No length or count from the bytes is believed before it was compared with
+ * the bytes that are there.
+ */
+#ifndef IRONWALD_MP_READ_H
+#define IRONWALD_MP_READ_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Containers inside containers. Deeper is malformed (the contract's own messages need 5). */
+#define MP_DEPTH_MAX 64
+
+/* Bytes of somebody else's. data NULL: not there. (Empty but there: data not NULL, len 0.) */
+struct span {
+	const uint8_t *data;
+	size_t len;
+};
+
+enum mp_type {
+	MP_NIL,
+	MP_BOOL,
+	MP_UINT,     /* any non-negative integer, however it is encoded */
+	MP_NEGATIVE, /* a negative integer */
+	MP_FLOAT,
+	MP_STR,
+	MP_BIN,
+	MP_ARRAY,
+	MP_MAP,
+	MP_EXT,
+};
+
+/* One value, or, for an array or a map, its header: the elements follow in the reader. */
+struct mp_value {
+	enum mp_type type;
+	bool boolean;
+	uint32_t count; /* MP_ARRAY: elements; MP_MAP: pairs. The bytes left are enough for one byte each. */
+	uint64_t u64;
+	int64_t i64; /* MP_NEGATIVE */
+	double number;
+	struct span bytes; /* MP_STR, MP_BIN, MP_EXT (without its type byte) */
+};
+
+struct mp_reader {
+	const uint8_t *at, *end;
+};
+
+static inline struct mp_reader mp_reader_of(struct span span)
+{
+	return (struct mp_reader){span.data, span.data + span.len};
+}
+
+int mp_read(struct mp_reader *reader, struct mp_value *ret_value);
+
+/* Passes one whole value, checking all of it (lengths, counts, nesting, no 0xc1). Not recursive. */
+int mp_skip(struct mp_reader *reader);
+/* The same with the encoded bytes of the value. */
+int mp_read_span(struct mp_reader *reader, struct span *ret_span);
+
+/* A span that is exactly one value of the type. -1: it is not. */
+int mp_get_u64(struct span value, uint64_t *ret_u64);
+int mp_get_bool(struct span value, bool *ret_boolean);
+int mp_get_str(struct span value, struct span *ret_bytes);   /* str only; not checked for UTF-8 */
+int mp_get_bytes(struct span value, struct span *ret_bytes); /* bin or str */
+bool mp_is_nil(struct span value);
+
+/* The value (encoded) of a str key in a map; of the last one if the key is there twice. -1: not a map, malformed, or
+ * no such key. For what has no KEY_ in fields.h: stats, error fields of later versions. */
+int mp_map_find(struct span map, const char *key, struct span *ret_value);
+
+#endif

@@ -1,0 +1,147 @@
+#include "chores.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct chores {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	struct chore *first, **last;
+	bool threads, stop, running;
+	pthread_t thread;
+};
+
+static struct chore *take_all(struct chores *chores)
+{
+	struct chore *first = chores->first;
+	chores->first = NULL;
+	chores->last = &chores->first;
+	return first;
+}
+
+static void append(struct chores *chores, struct chore *chore)
+{
+	chore->next = NULL;
+	*chores->last = chore;
+	chores->last = &chore->next;
+}
+
+bool chores_step(struct chores *chores)
+{
+	pthread_mutex_lock(&chores->lock);
+	struct chore *chore = take_all(chores);
+	chores->running = chore != NULL;
+	pthread_mutex_unlock(&chores->lock);
+	bool progress = false;
+	struct chore *later = NULL, **later_last = &later;
+	while (chore) {
+		struct chore *next = chore->next;
+		if (chore->run(chore) == CHORE_LATER) {
+			chore->next = NULL;
+			*later_last = chore;
+			later_last = &chore->next;
+		} else {
+			progress = true;
+		}
+		chore = next;
+	}
+	pthread_mutex_lock(&chores->lock);
+	chores->running = false;
+	if (later) { /* before what came in meanwhile: order is kept */
+		*later_last = chores->first;
+		if (!chores->first)
+			chores->last = later_last;
+		chores->first = later;
+	}
+	pthread_cond_broadcast(&chores->changed);
+	pthread_mutex_unlock(&chores->lock);
+	return progress;
+}
+
+static void *work(void *arg)
+{
+	struct chores *chores = arg;
+	pthread_mutex_lock(&chores->lock);
+	while (!chores->stop) {
+		if (!chores->first) {
+			pthread_cond_wait(&chores->changed, &chores->lock);
+			continue;
+		}
+		pthread_mutex_unlock(&chores->lock);
+		bool progress = chores_step(chores);
+		pthread_mutex_lock(&chores->lock);
+		if (!progress && !chores->stop) { /* a reader still holds what should go: look again soon */
+			struct timespec until;
+			clock_gettime(CLOCK_REALTIME, &until);
+			until.tv_nsec += 20 * 1000 * 1000;
+			if (until.tv_nsec >= 1000000000) {
+				until.tv_nsec -= 1000000000;
+				until.tv_sec++;
+			}
+			pthread_cond_timedwait(&chores->changed, &chores->lock, &until);
+		}
+	}
+	pthread_mutex_unlock(&chores->lock);
+	return NULL;
+}
+
+int chores_start(bool threads, const char *name, struct chores **ret_chores)
+{
+	struct chores *chores = calloc(1, sizeof(*chores));
+	if (!chores)
+		return -ENOMEM;
+	pthread_mutex_init(&chores->lock, NULL);
+	pthread_cond_init(&chores->changed, NULL);
+	chores->last = &chores->first;
+	chores->threads = threads;
+	if (threads) {
+		int r = pthread_create(&chores->thread, NULL, work, chores);
+		if (r != 0) {
+			chores->threads = false;
+			chores_stop(chores);
+			return -r;
+		}
+		pthread_setname_np(chores->thread, name);
+	}
+	*ret_chores = chores;
+	return 0;
+}
+
+void chores_add(struct chores *chores, struct chore *chore)
+{
+	pthread_mutex_lock(&chores->lock);
+	append(chores, chore);
+	pthread_cond_broadcast(&chores->changed);
+	pthread_mutex_unlock(&chores->lock);
+}
+
+void chores_drain(struct chores *chores)
+{
+	if (!chores->threads) {
+		while (chores_step(chores))
+			;
+		return;
+	}
+	pthread_mutex_lock(&chores->lock);
+	while (chores->first || chores->running)
+		pthread_cond_wait(&chores->changed, &chores->lock);
+	pthread_mutex_unlock(&chores->lock);
+}
+
+void chores_stop(struct chores *chores)
+{
+	if (!chores)
+		return;
+	if (chores->threads) {
+		pthread_mutex_lock(&chores->lock);
+		chores->stop = true;
+		pthread_cond_broadcast(&chores->changed);
+		pthread_mutex_unlock(&chores->lock);
+		pthread_join(chores->thread, NULL);
+	}
+	pthread_mutex_destroy(&chores->lock);
+	pthread_cond_destroy(&chores->changed);
+	free(chores);
+}

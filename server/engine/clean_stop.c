@@ -1,0 +1,199 @@
+/*
+ * The clean-stop record: what all streams were when everything had been synced, in one file, so that the next start
+ * need not look at each of them. Written last at a clean stop, removed durably before anything else is written at the
+ * next start.
+ *
+ *   0  8  magic "IWALCLN1"      per stream: name_bytes (2), zero (2), segment_count (4), next_id (8), then of the
+ * active segment 8  8  stream_count          (all 0: there is none) written (8), entries (8), check (4), header_check
+ * (4), name; per segment: first_id (8), end_id (8), data_end (8), salt (8), cut (1) -4  4  CRC-32C of everything before
+ * it
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crc32c.h"
+#include "log.h"
+#include "writer.h"
+
+#define CLEAN_NEW CLEAN_PATH ".new"
+#define STREAM_BYTES 40u
+#define SEGMENT_BYTES 33u
+#define CLEAN_MAX (UINT64_C(8) << 30)
+
+static int put_stream(struct buf *buf, struct stream *stream)
+{
+	if (buf_reserve(buf, STREAM_BYTES + stream->name_len + (size_t)SEGMENT_BYTES * stream->segment_count) != 0)
+		return -1;
+	uint8_t *out = buf->data + buf->len;
+	memset(out, 0, STREAM_BYTES);
+	put_u16(out, stream->name_len);
+	put_u32(out + 4, stream->segment_count);
+	put_u64(out + 8, stream->next_id);
+	if (stream->tail.segment) {
+		put_u64(out + 16, stream->tail.written);
+		put_u64(out + 24, stream->tail.entries);
+		put_u32(out + 32, stream->tail.check);
+		put_u32(out + 36, stream->tail.segment->header_check);
+	}
+	out += STREAM_BYTES;
+	memcpy(out, stream->name, stream->name_len);
+	out += stream->name_len;
+	for (uint32_t i = 0; i < stream->segment_count; i++, out += SEGMENT_BYTES) {
+		const struct segment *segment = stream->segments[i];
+		put_u64(out, segment->first_id);
+		put_u64(out + 8, segment->end_id);
+		put_u64(out + 16, segment->data_end);
+		put_u64(out + 24, segment->salt);
+		out[32] = segment->cut;
+	}
+	buf->len = (size_t)(out - buf->data);
+	return 0;
+}
+
+static int encode(struct engine *engine, struct buf *buf)
+{
+	uint8_t head[16] = "IWALCLN1", tail[4];
+	uint64_t count = 0;
+	if (buf_append(buf, head, sizeof(head)) != 0)
+		return -1;
+	for (size_t i = 0; i < engine->table.bucket_count; i++)
+		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next) {
+			if (!stream->visible)
+				continue;
+			if (put_stream(buf, stream) != 0)
+				return -1;
+			count++;
+		}
+	put_u64(buf->data + 8, count);
+	put_u32(tail, crc32c(0, buf->data, buf->len));
+	return buf_append(buf, tail, sizeof(tail));
+}
+
+int clean_stop_write(struct engine *engine, struct error *err)
+{
+	struct io *io = engine->io;
+	struct buf buf = {0};
+	struct io_file *file;
+	int r = encode(engine, &buf) == 0 ? io->ops->open(io, CLEAN_NEW, IO_WRITE | IO_CREATE, &file) : -ENOMEM;
+	if (r == 0) {
+		struct iovec iov = {buf.data, buf.len};
+		r = io->ops->truncate(file, 0);
+		if (r == 0)
+			r = io->ops->pwritev(file, &iov, 1, 0);
+		if (r == 0)
+			r = io->ops->sync(file);
+		io->ops->close(file);
+	}
+	buf_free(&buf);
+	if (r == 0)
+		r = io->ops->rename(io, CLEAN_NEW, CLEAN_PATH);
+	if (r == 0)
+		r = io->ops->sync_dir(io, "");
+	if (r == -ENOSPC || r == -EDQUOT) {
+		/* Everything is durable all the same; the next start looks at every stream. */
+		(void)io->ops->unlink(io, CLEAN_NEW);
+		log_warn("engine", "no space for %s: the next start takes longer", CLEAN_PATH);
+		r = 0;
+	}
+	return r == 0 ? 0 : error_set_io(err, -r, "write", CLEAN_PATH);
+}
+
+static int load_stream(struct engine *engine, const uint8_t **at, const uint8_t *end, struct error *err)
+{
+	const uint8_t *in = *at;
+	if ((size_t)(end - in) < STREAM_BYTES)
+		return 1;
+	uint16_t name_len = (uint16_t)(in[0] | in[1] << 8);
+	uint32_t segment_count = get_u32(in + 4);
+	uint64_t written = get_u64(in + 16);
+	if (name_len == 0 || name_len > STREAM_NAME_MAX || segment_count == 0 ||
+		(size_t)(end - in) < STREAM_BYTES + name_len + (size_t)SEGMENT_BYTES * segment_count)
+		return 1;
+	struct stream *stream = recovered_stream(engine, (const char *)in + STREAM_BYTES, name_len, err);
+	if (!stream)
+		return -1;
+	stream->next_id = get_u64(in + 8);
+	const uint8_t *row = in + STREAM_BYTES + name_len;
+	for (uint32_t i = 0; i < segment_count; i++, row += SEGMENT_BYTES) {
+		struct segment *segment = segment_new(stream, get_u64(row));
+		if (!segment || stream_reserve_segment(stream) != 0) {
+			segment_unref(segment, NULL);
+			return error_set_io(err, ENOMEM, "load", CLEAN_PATH);
+		}
+		segment->end_id = get_u64(row + 8);
+		segment->data_end = get_u64(row + 16);
+		segment->cut = row[32] != 0;
+		segment->salt = get_u64(row + 24);
+		segment->sealed = i + 1 < segment_count || written == 0;
+		stream_push_segment(stream, segment);
+	}
+	if (written > 0)
+		stream->tail = (struct tail){
+			.segment = stream->segments[segment_count - 1],
+			.written = written,
+			.synced = written,
+			.prepared = written,
+			.entries = get_u64(in + 24),
+			.check = get_u32(in + 32),
+			.name_durable = true,
+			.unchecked = true,
+		};
+	*at = row;
+	return 0;
+}
+
+static int decode(struct engine *engine, const uint8_t *bytes, size_t len, struct error *err)
+{
+	if (len < 20 || memcmp(bytes, "IWALCLN1", 8) != 0 || get_u32(bytes + len - 4) != crc32c(0, bytes, len - 4))
+		return 0;
+	uint64_t count = get_u64(bytes + 8);
+	const uint8_t *at = bytes + 16, *end = bytes + len - 4;
+	for (uint64_t i = 0; i < count; i++) {
+		int r = load_stream(engine, &at, end, err);
+		if (r < 0)
+			return -1;
+		if (r == 1)
+			return error_set(err, ERR_SERIALIZATION,
+				"%s has a right checksum and wrong contents; delete it, it is derived", CLEAN_PATH);
+	}
+	return 1;
+}
+
+int clean_stop_load(struct engine *engine, struct error *err)
+{
+	struct io *io = engine->io;
+	struct io_file *file;
+	int r = io->ops->open(io, CLEAN_PATH, IO_READ, &file);
+	if (r == -ENOENT)
+		return 0;
+	uint64_t size = 0;
+	if (r == 0) {
+		r = io->ops->size(file, &size);
+		uint8_t *bytes = r == 0 && size <= CLEAN_MAX ? malloc(size ? size : 1) : NULL;
+		ssize_t got = bytes ? io->ops->pread(file, bytes, size, 0, 0) : 0;
+		io->ops->close(file);
+		if (bytes && got == (ssize_t)size) {
+			int loaded = decode(engine, bytes, size, err);
+			free(bytes);
+			if (loaded == 0)
+				log_warn("engine", "%s is damaged; it is derived: every stream is looked at instead",
+					CLEAN_PATH);
+			return loaded;
+		}
+		free(bytes);
+		r = got < 0 ? (int)got : r;
+	}
+	log_warn("engine", "%s cannot be read (%s); it is derived: every stream is looked at instead", CLEAN_PATH,
+		error_errno_name(-r));
+	return 0;
+}
+
+int clean_stop_remove(struct engine *engine, struct error *err)
+{
+	struct io *io = engine->io;
+	int r = io->ops->unlink(io, CLEAN_PATH);
+	if (r == 0)
+		r = io->ops->sync_dir(io, "");
+	return r == 0 || r == -ENOENT ? 0 : error_set_io(err, -r, "remove", CLEAN_PATH);
+}

@@ -1,0 +1,520 @@
+#include "engine.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine_private.h"
+#include "log.h"
+#include "writer.h"
+
+#define WRITERS_MAX 16u
+#define READ_BUFFER_MIN 4096u
+#define READ_BUFFER_MAX (64u << 20)
+
+/* ---- open and close -----------------------------------------------------------------------------------------------
+ */
+
+static void raise_to_needed(struct engine *engine)
+{
+	struct engine_options *options = &engine->options;
+	engine->writer_count = options->shard_count < WRITERS_MAX ? options->shard_count : WRITERS_MAX;
+	/* Each writer has a group of a few files in hand while readers and the filler hold others. */
+	uint32_t needed = 8 + 4 * engine->writer_count;
+	if (options->max_open_segments < needed)
+		options->max_open_segments = needed;
+	if (options->write_buffer_size == 0)
+		options->write_buffer_size = 1;
+	if (options->read_buffer_size < READ_BUFFER_MIN)
+		options->read_buffer_size = READ_BUFFER_MIN;
+	if (options->read_buffer_size > READ_BUFFER_MAX)
+		options->read_buffer_size = READ_BUFFER_MAX;
+	if (options->max_segment_size == 0)
+		options->max_segment_size = 1;
+}
+
+static int open_journals(struct engine *engine, struct error *err)
+{
+	for (uint32_t i = 0; i < engine->writer_count; i++) {
+		int r = journal_open(engine->io, i, &engine->writers[i]->journal);
+		if (r == -ENOSPC || r == -EDQUOT) {
+			log_warn("engine",
+				"no space for the journal of writer %u: groups that touch many streams cost a sync "
+				"each until a restart with free space",
+				i);
+		} else if (r != 0) {
+			char path[JOURNAL_PATH_MAX];
+			journal_path(i, 0, path);
+			return error_set_io(err, -r, "prepare the journal", path);
+		}
+	}
+	int r = engine->io->ops->sync_dir(engine->io, "");
+	return r == 0 ? 0 : error_set_io(err, -r, "sync", "the data directory");
+}
+
+static int start_threads(struct engine *engine, struct error *err)
+{
+	bool threads = !engine->hooks.no_threads;
+	int r = chores_start(threads, "filler", &engine->filler);
+	if (r == 0)
+		r = chores_start(threads, "keeper", &engine->keeper);
+	if (r != 0)
+		return error_set_io(err, -r, "start a thread", "");
+	for (uint32_t i = 0; threads && i < engine->writer_count; i++)
+		if (writer_start(engine->writers[i], err) != 0)
+			return -1;
+	return 0;
+}
+
+static void free_all(struct engine *engine)
+{
+	for (uint32_t i = 0; engine->writers && i < engine->writer_count; i++)
+		if (engine->writers[i])
+			writer_stop(engine->writers[i]);
+	chores_stop(engine->filler);
+	chores_stop(engine->keeper);
+	for (size_t i = 0; engine->table.buckets && i < engine->table.bucket_count; i++)
+		for (struct stream *stream = engine->table.buckets[i], *next; stream; stream = next) {
+			next = stream->table_next;
+			stream_free(stream, engine->open_cache);
+		}
+	stream_table_free(&engine->table);
+	for (uint32_t i = 0; engine->writers && i < engine->writer_count; i++)
+		writer_free(engine->writers[i]);
+	free(engine->writers);
+	readers_free(engine);
+	open_cache_free(engine->open_cache);
+	block_cache_free(engine->block_cache);
+	if (engine->lock)
+		engine->io->ops->unlock(engine->lock);
+	pthread_mutex_destroy(&engine->done_lock);
+	pthread_mutex_destroy(&engine->readers_lock);
+	free(engine);
+}
+
+static int take_lock(struct engine *engine, struct error *err)
+{
+	int r = engine->io->ops->lock(engine->io, LOCK_PATH, &engine->lock);
+	if (r == -EWOULDBLOCK)
+		return error_set(err, ERR_CONFIG,
+			"the data directory is in use by another process; stop that one, or choose another root_path");
+	return r == 0 ? 0 : error_set_io(err, -r, "lock", LOCK_PATH);
+}
+
+static int open_parts(struct engine *engine, struct error *err)
+{
+	engine->open_cache = open_cache_new(engine->io, engine->options.max_open_segments);
+	engine->block_cache = block_cache_new(engine->options.block_cache_size);
+	engine->writers = calloc(engine->writer_count, sizeof(struct writer *));
+	if (!engine->open_cache || !engine->block_cache || !engine->writers || stream_table_init(&engine->table) != 0)
+		return error_set_io(err, ENOMEM, "open", "");
+	bool fresh;
+	if (take_lock(engine, err) != 0 || manifest_check(engine, &fresh, err) != 0)
+		return -1;
+	for (uint32_t i = 0; i < engine->writer_count; i++)
+		if (writer_new(engine, i, &engine->writers[i], err) != 0)
+			return -1;
+	if (!fresh && recovery_run(engine, err) != 0)
+		return -1;
+	if (open_journals(engine, err) != 0)
+		return -1;
+	return start_threads(engine, err);
+}
+
+int engine_open(struct io *io, const struct engine_options *options, const struct engine_hooks *hooks,
+	struct engine **ret_engine, struct error *err)
+{
+	if (options->shard_count == 0 || options->shard_count > 65535)
+		return error_set(err, ERR_CONFIG, "shard_count is %u; 1 to 65535 are possible", options->shard_count);
+	struct engine *engine = calloc(1, sizeof(*engine));
+	if (!engine)
+		return error_set_io(err, ENOMEM, "open", "");
+	engine->io = io;
+	engine->options = *options;
+	engine->hooks = *hooks;
+	engine->done_last = &engine->done_first;
+	pthread_mutex_init(&engine->done_lock, NULL);
+	pthread_mutex_init(&engine->readers_lock, NULL);
+	raise_to_needed(engine);
+	uint64_t begin = io->ops->monotonic_ns(io);
+	if (open_parts(engine, err) != 0) {
+		free_all(engine);
+		return -1;
+	}
+	engine->recovery.duration_ns = io->ops->monotonic_ns(io) - begin;
+	*ret_engine = engine;
+	return 0;
+}
+
+int engine_close(struct engine *engine, struct error *err)
+{
+	if (!engine)
+		return 0;
+	int result = 0;
+	engine->closing = true;
+	engine_kick(engine);
+	for (uint32_t i = 0; i < engine->writer_count; i++)
+		writer_stop(engine->writers[i]);
+	chores_drain(engine->keeper);
+	chores_drain(engine->filler);
+	for (uint32_t i = 0; i < engine->writer_count; i++)
+		if (writer_settle(engine->writers[i], result == 0 ? err : NULL) != 0)
+			result = -1;
+	if (result == 0) {
+		/* What the journals hold is in place, but perhaps only in the page cache. */
+		int r = engine->io->ops->sync_all(engine->io);
+		result = r != 0 ? error_set_io(err, -r, "final sync of", "the data directory")
+				: clean_stop_write(engine, err);
+	}
+	free_all(engine);
+	return result;
+}
+
+void engine_abandon(struct engine *engine)
+{
+	atomic_store(&engine->abandoned, true);
+	chores_drain(engine->keeper);
+	for (size_t i = 0; i < engine->table.bucket_count; i++)
+		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
+			tail_end(&stream->tail);
+	chores_drain(engine->filler);
+	for (uint32_t i = 0; i < engine->writer_count; i++) {
+		struct writer *writer = engine->writers[i];
+		atomic_store(&writer->failed, true); /* no sync by the interval any more */
+		writer->ready_first = writer->queue_first = NULL;
+	}
+	free_all(engine);
+}
+
+/* ---- completions --------------------------------------------------------------------------------------------------
+ */
+
+void engine_complete(struct engine *engine, struct op *first, struct op *last)
+{
+	pthread_mutex_lock(&engine->done_lock);
+	bool was_empty = !engine->done_first;
+	*engine->done_last = first;
+	engine->done_last = &last->next;
+	last->next = NULL;
+	pthread_mutex_unlock(&engine->done_lock);
+	if (was_empty && engine->hooks.notify_cb)
+		engine->hooks.notify_cb(engine->hooks.notify_arg);
+}
+
+/* A stream that came to nothing: its only appends were refused. */
+static void forget_unborn(struct engine *engine, struct stream *stream)
+{
+	if (stream->visible || stream->loop_ops > 0 || stream->tail.segment || atomic_load(&stream->writer->failed))
+		return;
+	stream_table_remove(&engine->table, stream);
+	stream_free(stream, engine->open_cache);
+}
+
+/* The loop's copy goes forward. The op's stream may be gone afterwards if it never came to be. */
+static void advance_view(struct engine *engine, struct op *op)
+{
+	struct stream *stream = op->stream;
+	stream->loop_ops--;
+	if (op->kind == OP_APPEND && !op->error && op->end > op->first) {
+		if (!stream->visible) {
+			stream->loop_first = stream->loop_end = op->first;
+			if (stream_table_show(&engine->table, stream) != 0)
+				abort(); /* as in op_io_error */
+			count_add(&engine->stream_count, 1);
+		}
+		if (op->end > stream->loop_end)
+			stream->loop_end = op->end;
+	}
+	if (op->kind == OP_TRUNCATE && !op->error && op->first != UINT64_MAX && op->first > stream->loop_first)
+		stream->loop_first = op->first;
+	if (!stream->visible) {
+		op->stream = NULL;
+		forget_unborn(engine, stream);
+	}
+}
+
+/* A part of a sync of everything: the whole is done when its last part is. */
+static struct op *merge_part(struct op *part)
+{
+	struct op *whole = part->parent;
+	if (part->error && !whole->error)
+		whole->error = part->error;
+	else
+		free(part->error);
+	free(part);
+	return --whole->parts_left == 0 ? whole : NULL;
+}
+
+struct op *engine_take(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->done_lock);
+	struct op *op = engine->done_first;
+	engine->done_first = NULL;
+	engine->done_last = &engine->done_first;
+	pthread_mutex_unlock(&engine->done_lock);
+	struct op *first = NULL, **last = &first;
+	while (op) {
+		struct op *next = op->next;
+		if (op->parent)
+			op = merge_part(op);
+		else if (op->stream)
+			advance_view(engine, op);
+		if (op) {
+			engine->ops_held--;
+			*last = op;
+			last = &op->next;
+		}
+		op = next;
+	}
+	*last = NULL;
+	return first;
+}
+
+bool engine_idle(struct engine *engine)
+{
+	return engine->ops_held == 0;
+}
+
+/* ---- submission -----------------------------------------------------------------------------------------------------
+ */
+
+struct writer *engine_writer_for(struct engine *engine, const char *name, size_t len, uint64_t hash)
+{
+	uint32_t shard;
+	if (shard_number(name, len, &shard) && shard < engine->options.shard_count)
+		return engine->writers[shard % engine->writer_count];
+	return engine->writers[hash % engine->writer_count];
+}
+
+static struct stream *make_stream(struct engine *engine, const char *name, size_t len, uint64_t hash, struct error *err)
+{
+	if (engine->table.count >= engine->options.max_streams) {
+		error_set(err, ERR_BUSY, "there are %zu streams, and max_streams is %llu; raise it to make more",
+			engine->table.count, (unsigned long long)engine->options.max_streams);
+		return NULL;
+	}
+	struct stream *stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
+	if (!stream || stream_table_add(&engine->table, stream) != 0) {
+		stream_free(stream, NULL);
+		error_set_io(err, ENOMEM, "make stream", name);
+		return NULL;
+	}
+	return stream;
+}
+
+static int check_entries(struct engine *engine, struct entry_source *source, struct error *err)
+{
+	uint64_t limit = engine->options.max_entry_bytes;
+	if (source->total_bytes <= limit)
+		return 0;
+	source->rewind(source);
+	for (uint64_t i = 0; i < source->count; i++) {
+		const uint8_t *bytes;
+		size_t len;
+		source->next(source, &bytes, &len);
+		if (len > limit) {
+			error_set(err, ERR_TOO_LARGE,
+				"entry %llu of the request has %zu bytes; the limit is %llu (max_message_bytes less 1 "
+				"KiB)",
+				(unsigned long long)i, len, (unsigned long long)limit);
+			error_set_u64(err, EFI_LIMIT, limit);
+			error_set_u64(err, EFI_SIZE, len);
+			return -1;
+		}
+	}
+	return 0;
+}
+
+static int not_found(struct error *err, const char *name, size_t len)
+{
+	error_set(err, ERR_STREAM_NOT_FOUND, "there is no stream %.*s; the first append makes one",
+		(int)(len < 100 ? len : 100), name);
+	error_set_text(err, EFI_STREAM, name, len);
+	return -1;
+}
+
+static int submit_sync_all(struct engine *engine, struct op *op, struct error *err)
+{
+	struct op *parts[WRITERS_MAX];
+	for (uint32_t i = 0; i < engine->writer_count; i++)
+		if (!(parts[i] = calloc(1, sizeof(struct op)))) {
+			while (i > 0)
+				free(parts[--i]);
+			return error_set_io(err, ENOMEM, "sync", "");
+		}
+	op->parts_left = engine->writer_count;
+	for (uint32_t i = 0; i < engine->writer_count; i++) {
+		parts[i]->kind = OP_SYNC;
+		parts[i]->parent = op;
+		writer_submit(engine->writers[i], parts[i]);
+	}
+	engine->ops_held++;
+	return 0;
+}
+
+int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err)
+{
+	op->error = NULL;
+	op->stream = NULL;
+	op->parent = NULL;
+	op->durable = op->conflict = false;
+	if (engine->closing)
+		return error_set(err, ERR_SHUTTING_DOWN, "the server is stopping; try again when it is back");
+	if (!name)
+		return submit_sync_all(engine, op, err);
+	if (stream_name_check(name, name_len, err) != 0)
+		return -1;
+	if (op->kind == OP_APPEND && check_entries(engine, op->source, err) != 0)
+		return -1;
+	uint64_t hash = stream_hash(name, name_len);
+	struct stream *stream = stream_table_find(&engine->table, name, name_len, hash);
+	if (op->kind != OP_APPEND && (!stream || !stream->visible))
+		return not_found(err, name, name_len);
+	if (!stream && !(stream = make_stream(engine, name, name_len, hash, err)))
+		return -1;
+	op->stream = stream;
+	stream->loop_ops++;
+	engine->ops_held++;
+	writer_submit(stream->writer, op);
+	return 0;
+}
+
+void engine_kick(struct engine *engine)
+{
+	for (uint32_t i = 0; i < engine->writer_count; i++)
+		writer_kick(engine->writers[i]);
+}
+
+/* ---- the loop's view ------------------------------------------------------------------------------------------------
+ */
+
+struct stream *engine_find(struct engine *engine, const char *name, size_t name_len)
+{
+	if (name_len == 0 || name_len > STREAM_NAME_MAX)
+		return NULL;
+	struct stream *stream = stream_table_find(&engine->table, name, name_len, stream_hash(name, name_len));
+	return stream && stream->visible ? stream : NULL;
+}
+
+struct stream_view stream_view(const struct stream *stream)
+{
+	return (struct stream_view){stream->loop_first, stream->loop_end};
+}
+
+const char *stream_name(const struct stream *stream, size_t *ret_len)
+{
+	*ret_len = stream->name_len;
+	return stream->name;
+}
+
+void stream_set_user(struct stream *stream, void *user)
+{
+	stream->user = user;
+}
+
+void *stream_user(const struct stream *stream)
+{
+	return stream->user;
+}
+
+void engine_stream_info(struct engine *engine, struct stream *stream, struct stream_info *ret_info)
+{
+	(void)engine;
+	struct stream_info info = {.first = stream->loop_first, .end = stream->loop_end};
+	uint64_t header_bytes = align_up(SEGMENT_HEADER_FIXED + stream->name_len + 4u, FRAME_ALIGN);
+	pthread_mutex_lock(&stream->writer->list_lock);
+	info.segments = stream->segment_count;
+	for (uint32_t i = 0; i < stream->segment_count; i++) {
+		uint64_t bytes = stream->segments[i]->data_end;
+		info.bytes += bytes > header_bytes ? bytes - header_bytes : 0;
+	}
+	if (stream->segment_count > 0)
+		info.active_start = stream->segments[stream->segment_count - 1]->first_id;
+	pthread_mutex_unlock(&stream->writer->list_lock);
+	info.durable_end = atomic_load_explicit(&stream->durable_end, memory_order_acquire);
+	if (info.durable_end > info.end)
+		info.durable_end = info.end;
+	*ret_info = info;
+}
+
+bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
+	size_t limit, void (*cb)(struct stream *stream, void *arg), void *arg)
+{
+	struct stream_table *table = &engine->table;
+	stream_table_sort(table);
+	size_t at = stream_table_lower(table, prefix, prefix_len, false);
+	if (after) {
+		size_t behind = stream_table_lower(table, after, after_len, true);
+		at = behind > at ? behind : at;
+	}
+	for (; at < table->sorted_count; at++) {
+		struct stream *stream = table->sorted[at];
+		if (stream->name_len < prefix_len || (prefix_len > 0 && memcmp(stream->name, prefix, prefix_len) != 0))
+			return false;
+		if (limit-- == 0)
+			return true;
+		cb(stream, arg);
+	}
+	return false;
+}
+
+/* ---- tests, statistics ----------------------------------------------------------------------------------------------
+ */
+
+unsigned engine_step_count(struct engine *engine)
+{
+	return engine->writer_count + 2;
+}
+
+bool engine_step(struct engine *engine, unsigned which)
+{
+	if (which < engine->writer_count)
+		return writer_step(engine->writers[which]);
+	return chores_step(which == engine->writer_count ? engine->filler : engine->keeper);
+}
+
+void engine_stats(struct engine *engine, struct engine_stats *ret_stats)
+{
+	struct engine_stats stats = {
+		.writer_count = engine->writer_count,
+		.streams = atomic_load(&engine->stream_count),
+		.segments = atomic_load(&engine->segment_count),
+		.segment_bytes = atomic_load(&engine->segment_bytes),
+		.entries_read = atomic_load(&engine->entries_read),
+		.bytes_read = atomic_load(&engine->bytes_read),
+		.damage_found = atomic_load(&engine->damage_found),
+		.segments_unlinked = atomic_load(&engine->segments_unlinked),
+		.bytes_filled_ahead = atomic_load(&engine->bytes_filled),
+		.recovery = engine->recovery,
+	};
+	open_cache_stats(engine->open_cache, &stats.open_segments, &stats.open_segments_max);
+	struct block_cache_stats cache;
+	block_cache_stats(engine->block_cache, &cache);
+	stats.block_cache_hits = cache.hits;
+	stats.block_cache_misses = cache.misses;
+	stats.block_cache_bytes = cache.bytes;
+	(void)engine->io->ops->space(engine->io, &stats.space);
+	*ret_stats = stats;
+}
+
+void engine_writer_stats(struct engine *engine, uint32_t index, struct writer_stats *ret_stats)
+{
+	struct writer *writer = engine->writers[index];
+	/* Word by word: the writer adds to them without a lock, and a word is never torn. */
+	pthread_mutex_lock(&writer->list_lock);
+	memcpy(ret_stats->failed_reason, writer->stats.failed_reason, sizeof(ret_stats->failed_reason));
+	pthread_mutex_unlock(&writer->list_lock);
+	const uint64_t *from = &writer->stats.queue_depth;
+	uint64_t *to = &ret_stats->queue_depth;
+	size_t words = (sizeof(struct writer_stats) - offsetof(struct writer_stats, queue_depth)) / sizeof(uint64_t);
+	for (size_t i = 0; i < words; i++)
+		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
+	ret_stats->failed = atomic_load(&writer->failed);
+	ret_stats->queue_depth = atomic_load_explicit(&writer->queued, memory_order_relaxed);
+}
+
+uint32_t engine_shard_count(const struct engine *engine)
+{
+	return engine->options.shard_count;
+}

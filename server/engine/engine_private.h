@@ -1,0 +1,102 @@
+/*
+ * engine_private: what the parts of the engine share. Not for outside.
+ *
+ * Owned by engine.c. Each field says whose it is; what is fixed at open may be read by all.
+ */
+#ifndef IRONWALD_ENGINE_PRIVATE_H
+#define IRONWALD_ENGINE_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "block_cache.h"
+#include "chores.h"
+#include "engine.h"
+#include "stream.h"
+
+#define MANIFEST_PATH NAMES_OWN_PREFIX "manifest"
+#define LOCK_PATH NAMES_OWN_PREFIX "lock"
+#define CLEAN_PATH NAMES_OWN_PREFIX "clean"
+
+struct writer;
+struct reader;
+
+struct engine {
+	/* fixed at open */
+	struct io *io;
+	struct engine_options options;
+	struct engine_hooks hooks;
+	struct writer **writers;
+	uint32_t writer_count;
+	struct open_cache *open_cache;
+	struct block_cache *block_cache;
+	struct chores *filler, *keeper;
+	struct io_file *lock;
+	struct recovery_stats recovery;
+
+	/* the loop's */
+	struct stream_table table;
+	uint64_t ops_held;
+	bool closing;
+	atomic_bool abandoned; /* tests: the process is as good as dead, chores only clean up */
+
+	/* completions, from writers to the loop */
+	pthread_mutex_t done_lock;
+	struct op *done_first, **done_last;
+
+	/* idle readers */
+	pthread_mutex_t readers_lock;
+	struct reader *readers;
+	unsigned reader_count;
+
+	/* any thread, relaxed */
+	atomic_uint_least64_t stream_count, segment_count, segment_bytes;
+	atomic_uint_least64_t entries_read, bytes_read, damage_found, segments_unlinked, bytes_filled;
+};
+
+static inline void count_add(atomic_uint_least64_t *counter, uint64_t n)
+{
+	atomic_fetch_add_explicit(counter, n, memory_order_relaxed);
+}
+
+static inline void count_sub(atomic_uint_least64_t *counter, uint64_t n)
+{
+	atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
+}
+
+/* Hands finished ops (a chain by ->next, in order) to the loop. [writers] */
+void engine_complete(struct engine *engine, struct op *first, struct op *last);
+
+/* The writer that owns a stream of that name. */
+struct writer *engine_writer_for(struct engine *engine, const char *name, size_t len, uint64_t hash);
+
+/* reader.c */
+void readers_free(struct engine *engine);
+
+/* recovery.c: fills the table; everything that it accepts is durable when it returns 0. */
+int recovery_run(struct engine *engine, struct error *err);
+
+/* recovery_tail.c: judges the end of the stream's newest segment (rules 5, 8 and 10 of the durability contract), loads
+ * its tail, cuts and sets aside as needed. proven_end: the file was known to be durable up to there (0: not known);
+ * proven_next_id: and held the ids below it. *ret_rewritten: bytes were written again and have to be synced before
+ * serving. */
+struct tail_facts {
+	uint64_t proven_end, proven_next_id;
+};
+int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
+	struct error *err);
+
+/* manifest.c: makes or checks the manifest. */
+int manifest_check(struct engine *engine, bool *ret_fresh, struct error *err);
+
+/* clean_stop.c: one file for all streams, written at a clean stop; trusted once. */
+int clean_stop_write(struct engine *engine, struct error *err);
+/* 1: it was whole and the table is filled from it; 0: there is none to trust; -1 with err. */
+int clean_stop_load(struct engine *engine, struct error *err);
+/* Removes it, durably. */
+int clean_stop_remove(struct engine *engine, struct error *err);
+
+/* recovery.c, for clean_stop.c too: a stream that is known from disk, visible, in the table. NULL with err. */
+struct stream *recovered_stream(struct engine *engine, const char *name, size_t len, struct error *err);
+
+#endif

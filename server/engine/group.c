@@ -1,0 +1,642 @@
+/*
+ * group: one turn of group commit.
+ *
+ *   collect   ops from the front of the queue, as many as a group may hold, ids given as if each ran alone
+ *   prepare   per stream: segment there (sealed and new if need be), frame built, space reserved; can fail for a stream
+ * alone write     direct, or by the journal if the group touches many files or makes one; then the syncs that were
+ * promised publish   under the list lock: readers see all of it complete  the ops, in order
+ *
+ * Up to the first write an error costs only the appends of its stream, nothing is written (outcome none). From there
+ * on, an error other than "no space" stops the shard: what of the group is on disk is not known (outcome unknown).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "writer.h"
+
+/* So many files in a group are written and synced one by one; more go through the journal. */
+#define DIRECT_FILES_MAX 2
+#define GROUP_OPS_MAX 65536
+
+struct error *op_io_error(int os_errno, const char *what, const char *path, enum error_outcome outcome)
+{
+	struct error *error = calloc(1, sizeof(*error));
+	if (!error)
+		abort(); /* a few KiB are not to be had: nothing sensible can be answered any more */
+	error_set_io(error, os_errno, what, path);
+	error_set_outcome(error, outcome);
+	return error;
+}
+
+static struct error *copy_error(const struct error *from)
+{
+	struct error *error = malloc(sizeof(*error));
+	if (!error)
+		abort();
+	memcpy(error, from, sizeof(*error));
+	return error;
+}
+
+static bool wants_sync(const struct writer *writer, const struct op *op)
+{
+	enum sync_mode mode = writer->engine->options.sync_mode;
+	return op->sync || mode == SYNC_STRICT || (mode == SYNC_BATCH_ONLY && op->batch);
+}
+
+/* ---- collect ------------------------------------------------------------------------------------------------------
+ */
+
+static struct plan *plan_for(struct writer *writer, struct stream *stream)
+{
+	if (stream->group_first)
+		return &writer->plans[stream->group_plan];
+	if (writer->plan_count == writer->plan_cap) {
+		size_t cap = writer->plan_cap ? writer->plan_cap * 2 : 16;
+		struct plan *plans = realloc(writer->plans, sizeof(*plans) * cap);
+		if (!plans)
+			abort(); /* as in op_io_error */
+		writer->plans = plans;
+		writer->plan_cap = cap;
+	}
+	stream->group_plan = (uint32_t)writer->plan_count;
+	stream->group_entries = stream->group_bytes = 0;
+	struct plan *plan = &writer->plans[writer->plan_count++];
+	memset(plan, 0, sizeof(*plan));
+	plan->stream = stream;
+	return plan;
+}
+
+static uint64_t op_weight(const struct op *op)
+{
+	return op->source->total_bytes + 4 * op->source->count;
+}
+
+/* Alone, the op would begin a new segment because of what the group holds for its stream already. */
+static bool would_rotate(const struct writer *writer, const struct stream *stream)
+{
+	const struct engine_options *options = &writer->engine->options;
+	if (stream->group_entries == 0)
+		return false;
+	bool fresh = !stream->tail.segment || tail_is_full(writer, stream);
+	uint64_t entries = stream->group_entries + (fresh ? 0 : stream->tail.entries);
+	uint64_t bytes = stream->group_bytes + (fresh ? 0 : stream->tail.written);
+	return bytes >= options->max_segment_size ||
+	       (options->max_entries_per_segment > 0 && entries >= options->max_entries_per_segment);
+}
+
+static void take_front(struct writer *writer, struct op *op)
+{
+	writer->ready_first = op->next;
+	if (!writer->ready_first)
+		writer->ready_last = NULL;
+	op->next = NULL;
+	if (writer->group_last)
+		writer->group_last->next = op;
+	else
+		writer->group_first = op;
+	writer->group_last = op;
+	writer->group_ops++;
+}
+
+static void collect(struct writer *writer)
+{
+	uint64_t bytes = 0, limit = writer->engine->options.write_buffer_size;
+	writer->group_first = writer->group_last = NULL;
+	writer->group_ops = 0;
+	writer->plan_count = 0;
+	while (writer->ready_first && writer->ready_first->kind == OP_APPEND && writer->group_ops < GROUP_OPS_MAX) {
+		struct op *op = writer->ready_first;
+		struct stream *stream = op->stream;
+		if (writer->group_ops > 0 &&
+			(writer->solo > 0 || bytes + op_weight(op) > limit || would_rotate(writer, stream)))
+			break;
+		struct plan *plan = plan_for(writer, stream);
+		uint64_t next_id = stream->next_id + stream->group_entries;
+		op->conflict = op->has_expected && op->expected_id != next_id;
+		op->first = op->end = next_id;
+		if (!op->conflict) {
+			stream->group_entries += op->source->count;
+			stream->group_bytes += op_weight(op);
+			op->end = next_id + op->source->count;
+			plan->entries = stream->group_entries;
+		}
+		plan->sync |= wants_sync(writer, op);
+		op->stream_next = NULL;
+		if (stream->group_last)
+			stream->group_last->stream_next = op;
+		else
+			stream->group_first = plan->first = op;
+		stream->group_last = op;
+		bytes += op_weight(op);
+		take_front(writer, op);
+	}
+	if (writer->solo > 0)
+		writer->solo--;
+}
+
+/* ---- prepare ------------------------------------------------------------------------------------------------------
+ */
+
+static int build_frame(struct writer *writer, struct plan *plan, uint64_t now_ns)
+{
+	struct frame_builder *builder = &writer->builder;
+	struct tail *tail = &plan->stream->tail;
+	frame_builder_begin(builder);
+	for (struct op *op = plan->first; op; op = op->stream_next) {
+		if (op->conflict)
+			continue;
+		op->source->rewind(op->source);
+		for (uint64_t i = 0; i < op->source->count; i++) {
+			const uint8_t *bytes;
+			size_t len;
+			op->source->next(op->source, &bytes, &len);
+			if (frame_builder_add(builder, bytes, len) != 0) {
+				frame_builder_cancel(builder);
+				return -ENOMEM;
+			}
+		}
+	}
+	struct frame frame = {
+		.offset = tail->written,
+		.first_id = plan->stream->next_id,
+		.time_ns = now_ns,
+		.synced_end = tail->synced,
+		.prev_check = tail->check,
+	};
+	if (frame_builder_finish(builder, &frame, tail->segment->salt, &plan->built) != 0) {
+		frame_builder_cancel(builder);
+		return -ENOMEM;
+	}
+	plan->frame_offset = tail->written;
+	plan->offset = plan->fresh ? 0 : tail->written;
+	plan->first_id = plan->stream->next_id;
+	plan->has_frame = true;
+	return 0;
+}
+
+/* The tail was taken from a clean-stop record: is the file what the record says? */
+static int check_tail(struct writer *writer, struct plan *plan)
+{
+	struct tail *tail = &plan->stream->tail;
+	struct io *io = writer->engine->io;
+	struct io_file *file;
+	int r = tail_pin(writer, tail->segment, &file);
+	if (r != 0)
+		return r;
+	uint8_t bytes[SEGMENT_HEADER_MAX];
+	struct segment_header header;
+	uint64_t size;
+	r = io->ops->size(file, &size);
+	if (r == 0) {
+		ssize_t got = io->ops->pread(file, bytes, sizeof(bytes), 0, 0);
+		if (got < 0)
+			r = (int)got;
+		else if (size < tail->written || segment_header_decode(bytes, (size_t)got, &header) != HEADER_OK ||
+			 header.salt != tail->segment->salt)
+			r = -EBADMSG;
+	}
+	open_cache_unpin(writer->engine->open_cache, tail->segment);
+	if (r == 0) {
+		tail->prepared = size;
+		tail->unchecked = false;
+	}
+	return r;
+}
+
+/* Fails the stream's share of the group: nothing of it is written. */
+static void plan_fail(struct writer *writer, struct plan *plan, int r, const char *what)
+{
+	char path[SEGMENT_PATH_MAX];
+	if (plan->stream->tail.segment)
+		segment_path(plan->stream->tail.segment, path);
+	else
+		memcpy(path, plan->stream->dir, strlen(plan->stream->dir) + 1);
+	if (plan->fresh)
+		tail_discard(writer, plan);
+	plan->has_frame = false;
+	if (r == -ENOSPC || r == -EDQUOT)
+		STAT_ADD(writer, no_space_errors, 1);
+	if (!plan->error)
+		plan->error = op_io_error(-r, what, path, OUTCOME_NONE);
+	if (r == -EBADMSG) {
+		struct error *err = plan->error;
+		error_set(err, ERR_CORRUPTION,
+			"segment %s is not as the clean stop left it: appends to the stream are refused; restart to "
+			"have it examined",
+			path);
+		error_set_text(err, EFI_STREAM, plan->stream->name, plan->stream->name_len);
+		error_set_text(err, EFI_SEGMENT, path, strlen(path));
+		error_set_u64(err, EFI_OFFSET, plan->stream->tail.written);
+		error_set_u64(err, EFI_ID, plan->stream->next_id);
+	}
+}
+
+static void prepare(struct writer *writer, struct plan *plan, uint64_t now_ns)
+{
+	struct stream *stream = plan->stream;
+	struct tail *tail = &stream->tail;
+	if (plan->entries == 0)
+		return;
+	int r = tail->segment && tail->unchecked ? check_tail(writer, plan) : 0;
+	if (r != 0) {
+		plan_fail(writer, plan, r, "open");
+		return;
+	}
+	if (tail_is_full(writer, stream)) {
+		bool fatal = false;
+		char path[SEGMENT_PATH_MAX];
+		segment_path(tail->segment, path);
+		r = tail_seal(writer, stream, &fatal);
+		if (fatal)
+			writer_fail(writer, -r, "sync of a full segment", path);
+		if (r != 0) {
+			plan_fail(writer, plan, r, "close the full segment");
+			return;
+		}
+	}
+	if (!tail->segment && (r = tail_create(writer, plan)) != 0) {
+		plan_fail(writer, plan, r, "make a segment in");
+		return;
+	}
+	if ((r = build_frame(writer, plan, now_ns)) != 0) {
+		plan_fail(writer, plan, r, "pack entries for");
+		return;
+	}
+	r = tail_reserve(writer, tail->segment, tail, tail->written + plan->built.total_bytes);
+	if (r != 0)
+		plan_fail(writer, plan, r, "reserve space in");
+}
+
+/* A stream had no room for all of its appends at once: the group's ops are tried one by one, as if they had come so.
+ * Nothing of it is written yet; segments that were made for it go. */
+static bool retry_alone(struct writer *writer)
+{
+	bool retry = false;
+	for (size_t i = 0; i < writer->plan_count; i++)
+		retry |= writer->plans[i].error && writer->plans[i].first->stream_next;
+	if (!retry || atomic_load(&writer->failed))
+		return false;
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (plan->fresh)
+			tail_discard(writer, plan);
+		free(plan->error);
+		plan->stream->group_first = plan->stream->group_last = NULL;
+	}
+	writer->group_last->next = writer->ready_first;
+	if (!writer->ready_first)
+		writer->ready_last = writer->group_last;
+	writer->ready_first = writer->group_first;
+	writer->solo = (uint32_t)writer->group_ops;
+	return true;
+}
+
+/* ---- write
+ * ------------------------------------------------------------------------------------------------------------ */
+
+static int plan_iov(struct writer *writer, struct plan *plan, struct iovec iov[3])
+{
+	int n = 0;
+	if (plan->fresh)
+		iov[n++] = (struct iovec){plan->segment_header, plan->segment_header_bytes};
+	iov[n++] = (struct iovec){writer->builder.headers.data + plan->built.header_at, plan->built.header_bytes};
+	iov[n++] = (struct iovec){writer->builder.payloads.data + plan->built.payload_at, plan->built.payload_bytes};
+	return n;
+}
+
+static int write_in_place(struct writer *writer, struct plan *plan)
+{
+	struct io *io = writer->engine->io;
+	struct tail *tail = &plan->stream->tail;
+	struct iovec iov[3];
+	int iov_count = plan_iov(writer, plan, iov);
+	struct io_file *file;
+	int r = tail_pin(writer, tail->segment, &file);
+	if (r != 0)
+		return r;
+	r = io->ops->pwritev(file, iov, iov_count, plan->offset);
+	if (r == -ENOSPC || r == -EDQUOT) {
+		/* It was reserved, and is not to be had all the same: what was written of it is taken back before any
+		 * sync. */
+		int back = tail_take_back(tail, io, file, plan->offset);
+		if (back != 0)
+			r = back;
+	}
+	open_cache_unpin(writer->engine->open_cache, tail->segment);
+	return r;
+}
+
+/* The writer's own view goes past what is (or will be, before publishing) in the file. */
+static void advance(struct writer *writer, struct plan *plan)
+{
+	struct tail *tail = &plan->stream->tail;
+	tail->written = plan->frame_offset + plan->built.total_bytes;
+	tail->check = plan->built.check;
+	tail->entries += plan->entries;
+	plan->stream->next_id += plan->entries;
+	tail_mark_dirty(writer, plan->stream);
+}
+
+/* Keeps the descriptor until the bytes are durable. */
+static int pin_dirty(struct writer *writer, struct plan *plan)
+{
+	struct tail *tail = &plan->stream->tail;
+	struct io_file *file;
+	if (tail->pinned)
+		return 0;
+	int r = tail_pin(writer, tail->segment, &file);
+	if (r == 0) {
+		tail->pinned = true;
+		writer->pinned++;
+	}
+	return r;
+}
+
+static int fail_with(struct writer *writer, int r, const char *what, struct plan *plan)
+{
+	char path[SEGMENT_PATH_MAX] = "";
+	if (plan && plan->stream->tail.segment)
+		segment_path(plan->stream->tail.segment, path);
+	writer_fail(writer, -r, what, path);
+	return r;
+}
+
+static int write_direct(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame)
+			continue;
+		int r = pin_dirty(writer, plan);
+		if (r != 0) {
+			plan_fail(writer, plan, r, "open");
+			continue;
+		}
+		r = write_in_place(writer, plan);
+		if (r == -ENOSPC || r == -EDQUOT) {
+			if (!plan->stream->tail.dirty) {
+				plan->stream->tail.pinned = false;
+				writer->pinned--;
+				open_cache_unpin(writer->engine->open_cache, plan->stream->tail.segment);
+			}
+			plan_fail(writer, plan, r, "write");
+			continue;
+		}
+		if (r != 0)
+			return fail_with(writer, r, "write of", plan);
+		plan->stream->tail.dirty = true;
+		advance(writer, plan);
+	}
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (plan->error || !plan->sync)
+			continue;
+		int r = tail_sync(writer, plan->stream);
+		if (r != 0)
+			return fail_with(writer, r, "sync of", plan);
+	}
+	return 0;
+}
+
+struct checkpoint_chore {
+	struct chore chore;
+	struct writer *writer;
+	uint64_t generation;
+};
+
+static enum chore_result run_checkpoint(struct chore *chore)
+{
+	struct checkpoint_chore *checkpoint = (struct checkpoint_chore *)chore;
+	int r = 0;
+	if (!atomic_load(&checkpoint->writer->engine->abandoned))
+		r = journal_checkpoint(checkpoint->writer->journal, checkpoint->generation);
+	if (r != 0)
+		writer_fail(checkpoint->writer, -r, "sync of the file system for", "the journal");
+	free(checkpoint);
+	return CHORE_DONE;
+}
+
+/* Makes room in the journal for the record that was collected. */
+static int journal_make_room(struct writer *writer)
+{
+	struct journal *journal = writer->journal;
+	enum journal_room room = journal_room(journal, journal_record_bytes(journal));
+	if (room == JOURNAL_FULL) {
+		chores_drain(writer->engine->keeper);
+		room = journal_room(journal, journal_record_bytes(journal));
+	}
+	if (room == JOURNAL_ROOM)
+		return 0;
+	if (room == JOURNAL_FULL)
+		return -ENOSPC;
+	int r = journal_unsynced(journal) ? writer_journal_sync(writer) : 0;
+	if (r != 0)
+		return fail_with(writer, r, "sync of the journal", NULL);
+	struct checkpoint_chore *checkpoint = malloc(sizeof(*checkpoint));
+	if (!checkpoint)
+		return -ENOMEM;
+	*checkpoint = (struct checkpoint_chore){{run_checkpoint, NULL}, writer, journal_switch(journal)};
+	chores_add(writer->engine->keeper, &checkpoint->chore);
+	return 0;
+}
+
+/* 0: done; 1: not by the journal this time, nothing was written; negative: the shard has stopped. */
+static int write_journaled(struct writer *writer)
+{
+	struct journal *journal = writer->journal;
+	bool sync = false;
+	journal_begin(journal);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		struct iovec iov[3];
+		sync |= plan->sync && !plan->error;
+		if (plan->has_frame && journal_add(journal, plan->stream->dir, plan->stream->tail.segment->first_id,
+					       plan->offset, iov, plan_iov(writer, plan, iov)) != 0)
+			return 1;
+	}
+	int r = journal_make_room(writer);
+	if (r != 0)
+		return atomic_load(&writer->failed) ? r : 1;
+	/* What such a stream held before is in place only, and not durable: it must be, before what follows it is. */
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->error && plan->sync && plan->stream->tail.dirty &&
+			(r = tail_sync(writer, plan->stream)) != 0)
+			return fail_with(writer, r, "sync of", plan);
+	}
+	if ((r = journal_write(journal)) != 0)
+		return fail_with(writer, r, "write of the journal", NULL);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame)
+			continue;
+		if (plan->fresh)
+			plan->stream->tail.named_gen = journal_generation(journal);
+		advance(writer, plan);
+	}
+	if (sync && (r = writer_journal_sync(writer)) != 0)
+		return fail_with(writer, r, "sync of the journal", NULL);
+	STAT_ADD(writer, journal_groups, 1);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (plan->has_frame && (r = write_in_place(writer, plan)) != 0)
+			return fail_with(writer, r, "write of", plan);
+	}
+	return 0;
+}
+
+static bool by_journal(struct writer *writer)
+{
+	uint64_t frames = 0, fresh = 0, unsynced = 0, bytes = 0;
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame)
+			continue;
+		frames++;
+		bytes += plan->built.total_bytes;
+		fresh += plan->fresh != NULL;
+		unsynced += !plan->sync && !plan->stream->tail.pinned;
+	}
+	if (!writer->journal || bytes > JOURNAL_SOFT_BYTES / 2)
+		return false;
+	return frames > DIRECT_FILES_MAX || fresh > 0 ||
+	       (unsynced > 0 && writer->pinned + unsynced > writer->pinned_max);
+}
+
+static int write_group(struct writer *writer)
+{
+	int r = by_journal(writer) ? write_journaled(writer) : 1;
+	if (r != 1)
+		return r;
+	/* Directly: every file keeps its descriptor until it is synced, so there is a bound on how many. */
+	if (writer->pinned + writer->plan_count > writer->pinned_max && (r = writer_sync_all(writer)) != 0)
+		return r;
+	return write_direct(writer);
+}
+
+/* ---- publish and complete ------------------------------------------------------------------------------------------
+ */
+
+static void publish(struct writer *writer)
+{
+	struct engine *engine = writer->engine;
+	uint64_t bytes = 0, segments = 0;
+	pthread_mutex_lock(&writer->list_lock);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame)
+			continue;
+		struct segment *segment = plan->stream->tail.segment;
+		index_note(&segment->index, (struct index_point){plan->first_id, plan->frame_offset,
+						    plan->frame_offset == segment->header_bytes ? segment->header_check
+												: plan->prev_check});
+		segment->data_end = plan->frame_offset + plan->built.total_bytes;
+		segment->end_id = plan->first_id + plan->entries;
+		bytes += plan->built.total_bytes;
+		if (plan->fresh) {
+			stream_push_segment(plan->stream, plan->fresh);
+			plan->fresh = NULL;
+			bytes += segment->header_bytes;
+			segments++;
+		}
+	}
+	pthread_mutex_unlock(&writer->list_lock);
+	count_add(&engine->segment_bytes, bytes);
+	count_add(&engine->segment_count, segments);
+}
+
+static void finish_op(struct writer *writer, struct op *op, int group_error)
+{
+	struct stream *stream = op->stream;
+	const struct plan *plan = &writer->plans[stream->group_plan];
+	if (plan->error) {
+		op->error = copy_error(plan->error);
+	} else if (group_error != 0) {
+		bool written = !op->conflict && op->source->count > 0;
+		op->error =
+			op_io_error(-group_error, "write to", stream->dir, written ? OUTCOME_UNKNOWN : OUTCOME_NONE);
+	} else if (op->conflict) {
+		op->error = calloc(1, sizeof(*op->error));
+		if (!op->error)
+			abort();
+		error_set(op->error, ERR_CONFLICT,
+			"the stream's next id is %llu, not the expected %llu; nothing was written",
+			(unsigned long long)op->first, (unsigned long long)op->expected_id);
+		error_set_u64(op->error, EFI_EXPECTED, op->expected_id);
+		error_set_u64(op->error, EFI_ACTUAL, op->first);
+		STAT_ADD(writer, conflicts, 1);
+	} else {
+		op->durable = stream->tail.synced >= stream->tail.written;
+		STAT_ADD(writer, appends, 1);
+		STAT_ADD(writer, batches, op->batch);
+		STAT_ADD(writer, entries, op->source->count);
+		STAT_ADD(writer, bytes, op->source->total_bytes);
+	}
+}
+
+static void complete(struct writer *writer, int group_error)
+{
+	struct io *io = writer->engine->io;
+	uint64_t now = io->ops->monotonic_ns(io);
+	stat_record(&writer->stats.group_ops, writer->group_ops);
+	STAT_ADD(writer, groups, 1);
+	for (struct op *op = writer->group_first; op; op = op->next) {
+		finish_op(writer, op, group_error);
+		stat_record(&writer->stats.queue_ns, now - op->submitted_ns);
+	}
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		plan->stream->group_first = plan->stream->group_last = NULL;
+		free(plan->error);
+	}
+	atomic_fetch_sub_explicit(&writer->queued, writer->group_ops, memory_order_relaxed);
+	engine_complete(writer->engine, writer->group_first, writer->group_last);
+}
+
+/* The shard stopped earlier: everything is refused. */
+static void refuse_all(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++)
+		writer->plans[i].error = op_io_error(writer->failed_errno, "shard has stopped writing after",
+			writer->stats.failed_reason, OUTCOME_NONE);
+}
+
+bool group_run(struct writer *writer)
+{
+	collect(writer);
+	if (writer->group_ops == 0)
+		return false;
+	if (atomic_load(&writer->failed)) {
+		refuse_all(writer);
+		complete(writer, 0);
+		return true;
+	}
+	uint64_t now_ns = writer->engine->io->ops->wall_ns(writer->engine->io);
+	frame_builder_reset(&writer->builder);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		plan->prev_check = plan->stream->tail.check;
+		if (atomic_load(&writer->failed))
+			plan->error = op_io_error(writer->failed_errno, "shard has stopped writing, before",
+				plan->stream->dir, OUTCOME_NONE);
+		else
+			prepare(writer, plan, now_ns);
+	}
+	if (retry_alone(writer))
+		return true;
+	int r = write_group(writer);
+	/* A sync by another thread may have failed meanwhile: then this group must not be acknowledged either. */
+	if (r == 0 && atomic_load(&writer->failed))
+		r = -writer->failed_errno;
+	if (r == 0)
+		publish(writer);
+	complete(writer, r);
+	for (size_t i = 0; r == 0 && i < writer->plan_count; i++)
+		if (writer->plans[i].has_frame) {
+			tail_save_index(writer, writer->plans[i].stream, false);
+			tail_fill_ahead(writer, writer->plans[i].stream);
+		}
+	return true;
+}

@@ -1,0 +1,338 @@
+#include "journal.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crc32c.h"
+#include "format.h"
+
+#define RECORD_HEADER 64u
+#define OP_HEADER 32u
+#define PREFIX "ironwald.journal-"
+
+static const char record_magic[4] = "IWJR";
+
+struct half {
+	struct io_file *file;
+	uint64_t generation; /* 0: never used since the start */
+	uint64_t end;	     /* of its records */
+};
+
+struct journal {
+	struct io *io;
+	struct half halves[2];
+	unsigned current;
+	uint64_t epoch, last_generation, seq, synced_seq;
+	struct buf record;
+	uint32_t op_count;
+	atomic_uint_least64_t checkpointed;
+};
+
+void journal_path(uint32_t writer, unsigned half, char out[JOURNAL_PATH_MAX])
+{
+	snprintf(out, JOURNAL_PATH_MAX, PREFIX "%05u-%u", writer, half);
+}
+
+bool journal_is_path(const char *name)
+{
+	return strncmp(name, PREFIX, strlen(PREFIX)) == 0;
+}
+
+static int prepare(struct io *io, struct io_file *file)
+{
+	uint64_t size;
+	int r = io->ops->size(file, &size);
+	if (r == 0 && size > JOURNAL_SOFT_BYTES)
+		r = io->ops->truncate(file, JOURNAL_SOFT_BYTES);
+	if (r != 0)
+		return r;
+	/* One sector of zeros ends the old generation; a file that is short gets all its blocks. */
+	size_t len = size < JOURNAL_SOFT_BYTES ? JOURNAL_SOFT_BYTES : 4096;
+	void *zeros = calloc(1, len);
+	if (!zeros)
+		return -ENOMEM;
+	struct iovec iov = {zeros, len};
+	r = io->ops->pwritev(file, &iov, 1, 0);
+	free(zeros);
+	return r != 0 ? r : io->ops->sync(file);
+}
+
+int journal_open(struct io *io, uint32_t writer, struct journal **ret_journal)
+{
+	struct journal *journal = calloc(1, sizeof(*journal));
+	if (!journal)
+		return -ENOMEM;
+	journal->io = io;
+	journal->last_generation = 1;
+	journal->halves[0].generation = 1;
+	atomic_init(&journal->checkpointed, 0);
+	int r = io->ops->random(io, &journal->epoch, sizeof(journal->epoch));
+	for (unsigned i = 0; i < 2 && r == 0; i++) {
+		char path[JOURNAL_PATH_MAX];
+		journal_path(writer, i, path);
+		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &journal->halves[i].file);
+		if (r == 0)
+			r = prepare(io, journal->halves[i].file);
+	}
+	if (r != 0) {
+		journal_close(journal);
+		return r;
+	}
+	*ret_journal = journal;
+	return 0;
+}
+
+void journal_close(struct journal *journal)
+{
+	if (!journal)
+		return;
+	for (unsigned i = 0; i < 2; i++)
+		journal->io->ops->close(journal->halves[i].file);
+	buf_free(&journal->record);
+	free(journal);
+}
+
+/* ---- writing ------------------------------------------------------------------------------------------------------
+ */
+
+void journal_begin(struct journal *journal)
+{
+	journal->record.len = 0;
+	if (journal->record.cap > JOURNAL_HARD_BYTES / 8)
+		buf_free(&journal->record);
+	journal->op_count = 0;
+}
+
+static int pad(struct buf *buf, size_t align)
+{
+	size_t len = (size_t)align_up(buf->len, align) - buf->len;
+	static const uint8_t zeros[JOURNAL_ALIGN];
+	return buf_append(buf, zeros, len);
+}
+
+int journal_add(struct journal *journal, const char *dir, uint64_t segment_first_id, uint64_t offset,
+	const struct iovec *iov, int iov_count)
+{
+	struct buf *record = &journal->record;
+	static const uint8_t blank[RECORD_HEADER];
+	if (record->len == 0 && buf_append(record, blank, RECORD_HEADER) != 0)
+		return -1;
+	size_t dir_len = strlen(dir), data_len = 0;
+	for (int i = 0; i < iov_count; i++)
+		data_len += iov[i].iov_len;
+	uint8_t header[OP_HEADER] = {0};
+	put_u16(header, (uint16_t)dir_len);
+	put_u64(header + 8, segment_first_id);
+	put_u64(header + 16, offset);
+	put_u64(header + 24, data_len);
+	if (buf_append(record, header, OP_HEADER) != 0 || buf_append(record, dir, dir_len) != 0 || pad(record, 8) != 0)
+		return -1;
+	for (int i = 0; i < iov_count; i++)
+		if (buf_append(record, iov[i].iov_base, iov[i].iov_len) != 0)
+			return -1;
+	journal->op_count++;
+	return pad(record, 8);
+}
+
+uint64_t journal_record_bytes(const struct journal *journal)
+{
+	return align_up(journal->record.len, JOURNAL_ALIGN);
+}
+
+enum journal_room journal_room(const struct journal *journal, uint64_t record_bytes)
+{
+	uint64_t end = journal->halves[journal->current].end + record_bytes;
+	if (end <= JOURNAL_SOFT_BYTES)
+		return JOURNAL_ROOM;
+	if (journal->halves[journal->current ^ 1].generation <= journal_checkpointed(journal) &&
+		record_bytes <= JOURNAL_HARD_BYTES)
+		return JOURNAL_SWITCH;
+	return end <= JOURNAL_HARD_BYTES ? JOURNAL_ROOM : JOURNAL_FULL;
+}
+
+uint64_t journal_switch(struct journal *journal)
+{
+	uint64_t done = journal->halves[journal->current].generation;
+	journal->current ^= 1;
+	journal->halves[journal->current].generation = ++journal->last_generation;
+	journal->halves[journal->current].end = 0;
+	journal->seq = journal->synced_seq = 0;
+	return done;
+}
+
+int journal_write(struct journal *journal)
+{
+	struct half *half = &journal->halves[journal->current];
+	struct buf *record = &journal->record;
+	uint64_t content_bytes = record->len - RECORD_HEADER;
+	if (pad(record, JOURNAL_ALIGN) != 0)
+		return -ENOMEM;
+	uint8_t *header = record->data;
+	memcpy(header, record_magic, 4);
+	put_u32(header + 4, journal->op_count);
+	put_u64(header + 8, journal->epoch);
+	put_u64(header + 16, half->generation);
+	put_u64(header + 24, journal->seq + 1);
+	put_u64(header + 32, content_bytes);
+	put_u64(header + 40, journal->synced_seq);
+	put_u32(header + 48, crc32c(0, header + RECORD_HEADER, content_bytes));
+	put_u32(header + 60, crc32c(0, header, 60));
+	struct iovec iov = {record->data, record->len};
+	int r = journal->io->ops->pwritev(half->file, &iov, 1, half->end);
+	if (r != 0)
+		return r;
+	half->end += record->len;
+	journal->seq++;
+	return 0;
+}
+
+int journal_sync(struct journal *journal)
+{
+	int r = journal->io->ops->sync(journal->halves[journal->current].file);
+	if (r == 0)
+		journal->synced_seq = journal->seq;
+	return r;
+}
+
+bool journal_unsynced(const struct journal *journal)
+{
+	return journal->synced_seq < journal->seq;
+}
+
+uint64_t journal_generation(const struct journal *journal)
+{
+	return journal->halves[journal->current].generation;
+}
+
+uint64_t journal_checkpointed(const struct journal *journal)
+{
+	return atomic_load_explicit(&journal->checkpointed, memory_order_acquire);
+}
+
+int journal_checkpoint(struct journal *journal, uint64_t generation)
+{
+	int r = journal->io->ops->sync_all(journal->io);
+	if (r == 0 && generation > journal_checkpointed(journal))
+		atomic_store_explicit(&journal->checkpointed, generation, memory_order_release);
+	return r;
+}
+
+/* ---- recovery -----------------------------------------------------------------------------------------------------
+ */
+
+struct record {
+	uint64_t epoch, generation, seq, synced_seq, content_bytes;
+	uint32_t op_count, content_crc;
+};
+
+static bool decode_header(const uint8_t header[RECORD_HEADER], struct record *record)
+{
+	if (memcmp(header, record_magic, 4) != 0 || crc32c(0, header, 60) != get_u32(header + 60))
+		return false;
+	*record = (struct record){
+		.op_count = get_u32(header + 4),
+		.epoch = get_u64(header + 8),
+		.generation = get_u64(header + 16),
+		.seq = get_u64(header + 24),
+		.content_bytes = get_u64(header + 32),
+		.synced_seq = get_u64(header + 40),
+		.content_crc = get_u32(header + 48),
+	};
+	return record->content_bytes <= 2 * (uint64_t)JOURNAL_HARD_BYTES;
+}
+
+static int read_record(struct io *io, struct io_file *file, uint64_t at, struct record *record, struct buf *content)
+{
+	uint8_t header[RECORD_HEADER];
+	ssize_t got = io->ops->pread(file, header, RECORD_HEADER, at, 0);
+	if (got < 0)
+		return (int)got;
+	if (got < (ssize_t)RECORD_HEADER || !decode_header(header, record))
+		return 1;
+	content->len = 0;
+	if (buf_reserve(content, record->content_bytes + 1) != 0)
+		return -ENOMEM;
+	got = io->ops->pread(file, content->data, record->content_bytes, at + RECORD_HEADER, 0);
+	if (got < 0)
+		return (int)got;
+	content->len = (size_t)got;
+	return (uint64_t)got != record->content_bytes || crc32c(0, content->data, content->len) != record->content_crc;
+}
+
+static int replay_ops(struct buf *content, uint32_t op_count, journal_op_cb cb, void *arg)
+{
+	size_t at = 0;
+	for (uint32_t i = 0; i < op_count; i++) {
+		if (content->len - at < OP_HEADER)
+			return -EBADMSG;
+		const uint8_t *header = content->data + at;
+		size_t dir_len = (size_t)header[0] | (size_t)header[1] << 8;
+		uint64_t data_len = get_u64(header + 24);
+		at += OP_HEADER;
+		if (dir_len == 0 || dir_len > 255 || align_up(dir_len, 8) > content->len - at)
+			return -EBADMSG;
+		char dir[256];
+		memcpy(dir, content->data + at, dir_len);
+		dir[dir_len] = '\0';
+		at += (size_t)align_up(dir_len, 8);
+		if (data_len > content->len - at)
+			return -EBADMSG;
+		struct journal_op op = {
+			dir, get_u64(header + 8), get_u64(header + 16), content->data + at, (size_t)data_len};
+		int r = cb(&op, arg);
+		if (r != 0)
+			return r;
+		at += (size_t)align_up(data_len, 8);
+		if (at > content->len)
+			at = content->len;
+	}
+	return 0;
+}
+
+/* Behind a broken record: does a later one of the same file say that the broken one had been synced? */
+static bool was_synced(struct io *io, struct io_file *file, uint64_t from, const struct journal_scan *scan)
+{
+	uint8_t header[RECORD_HEADER];
+	struct record record;
+	for (uint64_t at = from + JOURNAL_ALIGN;
+		io->ops->pread(file, header, RECORD_HEADER, at, 0) == (ssize_t)RECORD_HEADER; at += JOURNAL_ALIGN)
+		if (decode_header(header, &record) && record.epoch == scan->epoch &&
+			record.generation == scan->generation && record.synced_seq > scan->records)
+			return true;
+	return false;
+}
+
+int journal_replay(struct io *io, const char *path, journal_op_cb cb, void *arg, struct journal_scan *ret_scan)
+{
+	*ret_scan = (struct journal_scan){0};
+	struct io_file *file;
+	int r = io->ops->open(io, path, IO_READ, &file);
+	if (r != 0)
+		return r;
+	struct buf content = {0};
+	struct record record;
+	while ((r = read_record(io, file, ret_scan->end, &record, &content)) == 0) {
+		if (ret_scan->records == 0) {
+			ret_scan->epoch = record.epoch;
+			ret_scan->generation = record.generation;
+		}
+		if (record.epoch != ret_scan->epoch || record.generation != ret_scan->generation ||
+			record.seq != ret_scan->records + 1)
+			break;
+		if (cb && (r = replay_ops(&content, record.op_count, cb, arg)) != 0)
+			break;
+		ret_scan->records++;
+		ret_scan->ops += record.op_count;
+		ret_scan->end += align_up(RECORD_HEADER + record.content_bytes, JOURNAL_ALIGN);
+	}
+	if (r == 1) {
+		ret_scan->rot = ret_scan->records > 0 && was_synced(io, file, ret_scan->end, ret_scan);
+		r = 0;
+	}
+	buf_free(&content);
+	io->ops->close(file);
+	return r;
+}

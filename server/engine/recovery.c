@@ -1,0 +1,521 @@
+/*
+ * recovery: from a directory to streams that can be served.
+ *
+ *   1  the clean-stop record, if there is one, gives all streams at once
+ *   2  else the journals are applied to the segments: only afterwards the segments are judged
+ *   3  every directory that the record does not name is listed; the newest segment's end is judged (recovery_tail.c)
+ *   4  what was accepted without being known to be durable has been written again; one sync makes it so, names included
+ *   5  the clean-stop record is removed, durably; journals are emptied (engine.c) before anything is served
+ * Doing it twice changes nothing: every step either leaves things as they are or comes to the same end again.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "writer.h"
+
+/* With so many streams or fewer, a clean start looks at the ends of all of them too. */
+#define CLEAN_VERIFY_MAX 4096u
+
+struct names {
+	char **items;
+	size_t count, cap;
+};
+
+static int names_add(struct names *names, const char *name)
+{
+	if (names->count == names->cap) {
+		size_t cap = names->cap ? names->cap * 2 : 64;
+		char **items = realloc(names->items, sizeof(*items) * cap);
+		if (!items)
+			return -ENOMEM;
+		names->items = items;
+		names->cap = cap;
+	}
+	names->items[names->count] = strdup(name);
+	return names->items[names->count] ? (names->count++, 0) : -ENOMEM;
+}
+
+static void names_free(struct names *names)
+{
+	for (size_t i = 0; i < names->count; i++)
+		free(names->items[i]);
+	free(names->items);
+}
+
+static bool cancelled(struct engine *engine, struct error *err)
+{
+	if (!engine->hooks.cancelled || !engine->hooks.cancelled(engine->hooks.cancelled_arg))
+		return false;
+	error_set(err, ERR_SHUTTING_DOWN, "stopped during recovery; nothing is lost, the next start begins it again");
+	return true;
+}
+
+struct stream *recovered_stream(struct engine *engine, const char *name, size_t len, struct error *err)
+{
+	uint64_t hash = stream_hash(name, len);
+	struct stream *stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
+	if (!stream || stream_table_add(&engine->table, stream) != 0) {
+		stream_free(stream, NULL);
+		error_set_io(err, ENOMEM, "load streams", "");
+		return NULL;
+	}
+	stream->dir_made = stream->dir_durable = true;
+	return stream;
+}
+
+/* ---- journals -------------------------------------------------------------------------------------------------------
+ */
+
+struct replay {
+	struct engine *engine;
+	struct io_file *file; /* the last one used */
+	char path[SEGMENT_PATH_MAX];
+};
+
+struct newer {
+	uint64_t first_id;
+	bool found;
+};
+
+static int newer_cb(const char *name, bool is_dir, void *arg)
+{
+	struct newer *newer = arg;
+	uint64_t first_id, end_id, salt;
+	if (is_dir)
+		return 0;
+	if ((segment_file_parse(name, &first_id) && first_id > newer->first_id) ||
+		(cut_file_parse(name, &first_id, &end_id, &salt) && first_id >= newer->first_id))
+		newer->found = true;
+	return newer->found;
+}
+
+/* A segment that the journal makes and that is not there: either its name was not durable yet, or it was deleted or set
+ * aside since. Segments are made in rising order, each only when the one before it is durable, and deleted oldest
+ * first; so if there is a newer one, it was deleted. */
+static int was_deleted(struct engine *engine, const struct journal_op *op)
+{
+	struct newer newer = {op->segment_first_id, false};
+	int r = engine->io->ops->list_dir(engine->io, op->dir, newer_cb, &newer);
+	return r < 0 && r != -ENOENT ? r : newer.found;
+}
+
+static int open_target(struct replay *replay, const struct journal_op *op, const char *path)
+{
+	struct io *io = replay->engine->io;
+	io->ops->close(replay->file);
+	replay->file = NULL;
+	int r = io->ops->open(io, path, IO_READ | IO_WRITE, &replay->file);
+	if (r == -ENOENT && op->offset == 0) {
+		r = was_deleted(replay->engine, op);
+		if (r != 0)
+			return r; /* 1: nothing to be done */
+		r = io->ops->mkdir(io, op->dir);
+		if (r == 0 || r == -EEXIST)
+			r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &replay->file);
+	}
+	if (r == -ENOENT)
+		return 1;
+	if (r == 0)
+		memcpy(replay->path, path, strlen(path) + 1);
+	return r;
+}
+
+/* Is the file that is there the one that the op was meant for? */
+static bool same_segment(struct replay *replay, const struct journal_op *op)
+{
+	uint8_t bytes[SEGMENT_HEADER_MAX];
+	struct segment_header header;
+	ssize_t got = replay->engine->io->ops->pread(replay->file, bytes, sizeof(bytes), 0, 0);
+	if (got <= 0 || segment_header_decode(bytes, (size_t)got, &header) != HEADER_OK)
+		return true;
+	size_t salt_at = op->offset == 0 ? 24 : 40;
+	return op->len >= salt_at + 8 && get_u64(op->data + salt_at) == header.salt;
+}
+
+static int apply_op(const struct journal_op *op, void *arg)
+{
+	struct replay *replay = arg;
+	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX], name[NAMES_STREAM_MAX + 1];
+	size_t name_len;
+	if (name_from_dirname(op->dir, name, &name_len) < 0 || strlen(op->dir) >= NAMES_DIR_MAX)
+		return -EBADMSG;
+	segment_file_name(op->segment_first_id, file);
+	size_t dir_len = strlen(op->dir);
+	memcpy(path, op->dir, dir_len);
+	path[dir_len] = '/';
+	memcpy(path + dir_len + 1, file, strlen(file) + 1);
+	if (!replay->file || strcmp(path, replay->path) != 0) {
+		int r = open_target(replay, op, path);
+		if (r != 0) {
+			replay->path[0] = '\0';
+			return r == 1 ? 0 : r;
+		}
+	}
+	if (!same_segment(replay, op))
+		return 0;
+	struct iovec iov = {(void *)op->data, op->len};
+	return replay->engine->io->ops->pwritev(replay->file, &iov, 1, op->offset);
+}
+
+static int rot_in_journal(struct engine *engine, const char *path, const struct journal_scan *scan, struct error *err)
+{
+	engine->recovery.rot_found++;
+	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE) {
+		log_error("engine",
+			"journal %s: a record that had been synced is damaged at byte %llu; what is behind it is not "
+			"applied",
+			path, (unsigned long long)scan->end);
+		return 0;
+	}
+	error_set(err, ERR_CORRUPTION,
+		"journal %s: a record that had been synced is damaged at byte %llu; on_corruption = truncate starts "
+		"without it",
+		path, (unsigned long long)scan->end);
+	error_set_text(err, EFI_STREAM, "", 0);
+	error_set_text(err, EFI_SEGMENT, path, strlen(path));
+	error_set_u64(err, EFI_OFFSET, scan->end);
+	error_set_u64(err, EFI_ID, 0);
+	return -1;
+}
+
+struct journal_file {
+	char path[JOURNAL_PATH_MAX];
+	uint64_t generation;
+};
+
+static int by_generation(const void *left, const void *right)
+{
+	const struct journal_file *a = left, *b = right;
+	return (a->generation > b->generation) - (a->generation < b->generation);
+}
+
+static int replay_journals(struct engine *engine, const struct names *names, struct error *err)
+{
+	struct journal_file *files = calloc(names->count + 1, sizeof(*files));
+	if (!files)
+		return error_set_io(err, ENOMEM, "recover", "journals");
+	struct replay replay = {.engine = engine};
+	struct journal_scan scan;
+	int result = 0;
+	size_t count = 0;
+	for (size_t i = 0; i < names->count && result == 0; i++) {
+		if (strlen(names->items[i]) >= JOURNAL_PATH_MAX)
+			continue;
+		int r = journal_replay(engine->io, names->items[i], NULL, NULL, &scan);
+		if (r != 0)
+			result = error_set_io(err, -r, "read", names->items[i]);
+		else if (scan.rot)
+			result = rot_in_journal(engine, names->items[i], &scan, err);
+		if (scan.records == 0)
+			continue;
+		memcpy(files[count].path, names->items[i], strlen(names->items[i]) + 1);
+		files[count++].generation = scan.generation;
+	}
+	qsort(files, count, sizeof(*files), by_generation);
+	for (size_t i = 0; i < count && result == 0; i++) {
+		int r = journal_replay(engine->io, files[i].path, apply_op, &replay, &scan);
+		if (r != 0)
+			result = error_set_io(err, -r, "apply the journal", files[i].path);
+		engine->recovery.journal_records += scan.records;
+		engine->recovery.journal_ops += scan.ops;
+	}
+	engine->io->ops->close(replay.file);
+	free(files);
+	return result;
+}
+
+/* ---- one stream's directory
+ * --------------------------------------------------------------------------------------------- */
+
+struct found {
+	uint64_t first_id, end_id, salt;
+	bool cut;
+};
+
+struct listing {
+	struct found *items;
+	size_t count, cap;
+};
+
+static int listing_cb(const char *name, bool is_dir, void *arg)
+{
+	struct listing *listing = arg;
+	struct found found = {0};
+	if (is_dir)
+		return 0;
+	if (cut_file_parse(name, &found.first_id, &found.end_id, &found.salt))
+		found.cut = true;
+	else if (!segment_file_parse(name, &found.first_id))
+		return 0;
+	if (listing->count == listing->cap) {
+		size_t cap = listing->cap ? listing->cap * 2 : 8;
+		struct found *items = realloc(listing->items, sizeof(*items) * cap);
+		if (!items)
+			return -ENOMEM;
+		listing->items = items;
+		listing->cap = cap;
+	}
+	listing->items[listing->count++] = found;
+	return 0;
+}
+
+static int by_first_id(const void *left, const void *right)
+{
+	const struct found *a = left, *b = right;
+	if (a->first_id != b->first_id)
+		return a->first_id < b->first_id ? -1 : 1;
+	return (int)b->cut - (int)a->cut;
+}
+
+/* A name that is hashed stands in full in every segment's header. 1: no header tells it. */
+static int name_from_header(struct engine *engine, const char *dir, const struct listing *listing,
+	char name[NAMES_STREAM_MAX + 1], size_t *ret_len)
+{
+	struct io *io = engine->io;
+	for (size_t i = 0; i < listing->count; i++) {
+		char path[SEGMENT_PATH_MAX], file[NAMES_FILE_MAX], dir_again[NAMES_DIR_MAX];
+		if (listing->items[i].cut)
+			cut_file_name(
+				listing->items[i].first_id, listing->items[i].end_id, listing->items[i].salt, file);
+		else
+			segment_file_name(listing->items[i].first_id, file);
+		size_t dir_len = strlen(dir);
+		memcpy(path, dir, dir_len);
+		path[dir_len] = '/';
+		memcpy(path + dir_len + 1, file, strlen(file) + 1);
+		struct io_file *opened;
+		int r = io->ops->open(io, path, IO_READ, &opened);
+		if (r != 0)
+			return r;
+		uint8_t bytes[SEGMENT_HEADER_MAX];
+		struct segment_header header;
+		ssize_t got = io->ops->pread(opened, bytes, sizeof(bytes), 0, 0);
+		io->ops->close(opened);
+		if (got > 0 && segment_header_decode(bytes, (size_t)got, &header) == HEADER_OK &&
+			dirname_from_name(header.name, header.name_len, dir_again) >= 0 &&
+			strcmp(dir, dir_again) == 0) {
+			memcpy(name, header.name, header.name_len);
+			name[header.name_len] = '\0';
+			*ret_len = header.name_len;
+			return 0;
+		}
+	}
+	return 1;
+}
+
+static int sealed_size(struct engine *engine, struct segment *segment)
+{
+	char path[SEGMENT_PATH_MAX];
+	segment_path(segment, path);
+	struct io_file *file;
+	int r = engine->io->ops->open(engine->io, path, IO_READ, &file);
+	if (r == 0) {
+		r = engine->io->ops->size(file, &segment->data_end);
+		engine->io->ops->close(file);
+	}
+	return r;
+}
+
+/* Everything but the last .wal is sealed; its end is the beginning of what follows. */
+static int add_segments(struct engine *engine, struct stream *stream, const struct listing *listing, struct error *err)
+{
+	for (size_t i = 0; i < listing->count; i++) {
+		const struct found *found = &listing->items[i];
+		if (found->cut && found->end_id <= found->first_id)
+			continue; /* nothing of it is good */
+		struct segment *segment = segment_new(stream, found->first_id);
+		if (!segment || stream_reserve_segment(stream) != 0) {
+			segment_unref(segment, NULL);
+			return error_set_io(err, ENOMEM, "load stream", stream->dir);
+		}
+		stream_push_segment(stream, segment);
+		segment->cut = found->cut;
+		segment->salt = found->salt;
+		bool last = i + 1 == listing->count;
+		segment->end_id = found->cut ? found->end_id : last ? found->first_id : listing->items[i + 1].first_id;
+		segment->sealed = found->cut || !last;
+		int r = segment->sealed ? sealed_size(engine, segment) : 0;
+		if (r != 0)
+			return error_set_io(err, -r, "look at a segment of", stream->dir);
+		if (!segment->sealed)
+			stream->tail = (struct tail){.segment = segment, .name_durable = true};
+		if (segment->end_id > stream->next_id)
+			stream->next_id = segment->end_id;
+	}
+	return 0;
+}
+
+/* Whole files of nothing: the stream never was. Its leftovers go, so far as they can. */
+static void forget_stream(struct engine *engine, struct stream *stream)
+{
+	stream_table_remove(&engine->table, stream);
+	(void)engine->io->ops->rmdir(engine->io, stream->dir);
+	stream_free(stream, engine->open_cache);
+}
+
+static int show_stream(struct engine *engine, struct stream *stream, struct error *err)
+{
+	stream->loop_first = stream->segments[0]->first_id;
+	stream->loop_end = stream->next_id;
+	atomic_store(&stream->durable_end, stream->next_id);
+	if (stream_table_show(&engine->table, stream) != 0)
+		return error_set_io(err, ENOMEM, "load stream", stream->dir);
+	for (uint32_t i = 0; i < stream->segment_count; i++)
+		count_add(&engine->segment_bytes, stream->segments[i]->data_end);
+	count_add(&engine->segment_count, stream->segment_count);
+	count_add(&engine->stream_count, 1);
+	engine->recovery.streams++;
+	engine->recovery.segments += stream->segment_count;
+	return 0;
+}
+
+static int judge_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *rewritten,
+	struct error *err)
+{
+	if (stream->tail.segment && recovery_tail(engine, stream, facts, rewritten, err) != 0)
+		return -1;
+	if (stream->segment_count == 0) {
+		forget_stream(engine, stream);
+		return 0;
+	}
+	return show_stream(engine, stream, err);
+}
+
+static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, struct error *err)
+{
+	char name[NAMES_STREAM_MAX + 1];
+	size_t name_len;
+	struct listing listing = {0};
+	int kind = name_from_dirname(dir, name, &name_len);
+	int r = engine->io->ops->list_dir(engine->io, dir, listing_cb, &listing);
+	if (r == 0 && listing.count > 1)
+		qsort(listing.items, listing.count, sizeof(*listing.items), by_first_id);
+	if (r == 0 && kind == 1)
+		r = name_from_header(engine, dir, &listing, name, &name_len);
+	int result = 0;
+	if (r < 0) {
+		result = error_set_io(err, -r, "list", dir);
+	} else if (listing.count > 0 && r == 0) {
+		struct tail_facts none = {0};
+		struct stream *stream = recovered_stream(engine, name, name_len, err);
+		result = !stream || add_segments(engine, stream, &listing, err) != 0
+				 ? -1
+				 : judge_tail(engine, stream, &none, rewritten, err);
+	}
+	free(listing.items);
+	return result;
+}
+
+/* ---- all of them
+ * ------------------------------------------------------------------------------------------------------ */
+
+struct root {
+	struct names dirs, journals;
+};
+
+static int root_cb(const char *name, bool is_dir, void *arg)
+{
+	struct root *root = arg;
+	char stream_name[NAMES_STREAM_MAX + 1];
+	size_t len;
+	if (is_dir && name_from_dirname(name, stream_name, &len) >= 0 && strcmp(name, "lost+found") != 0)
+		return names_add(&root->dirs, name);
+	if (!is_dir && journal_is_path(name))
+		return names_add(&root->journals, name);
+	return 0;
+}
+
+/* The streams of the clean-stop record. */
+static int verify_clean(struct engine *engine, bool *rewritten, struct error *err)
+{
+	bool look = engine->table.count <= CLEAN_VERIFY_MAX;
+	struct stream **all = malloc(sizeof(*all) * (engine->table.count + 1));
+	if (!all)
+		return error_set_io(err, ENOMEM, "load streams", "");
+	size_t count = 0;
+	for (size_t i = 0; i < engine->table.bucket_count; i++)
+		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
+			all[count++] = stream;
+	int result = 0;
+	for (size_t i = 0; i < count && result == 0; i++) {
+		struct stream *stream = all[i];
+		struct tail_facts facts = {stream->tail.written, stream->next_id};
+		if (cancelled(engine, err))
+			result = -1;
+		else if (look && stream->tail.segment)
+			result = judge_tail(engine, stream, &facts, rewritten, err);
+		else
+			result = show_stream(engine, stream, err);
+	}
+	free(all);
+	return result;
+}
+
+static bool known(struct engine *engine, const char *dir)
+{
+	char name[NAMES_STREAM_MAX + 1];
+	size_t len;
+	int kind = name_from_dirname(dir, name, &len);
+	if (kind == 0)
+		return stream_table_find(&engine->table, name, len, stream_hash(name, len)) != NULL;
+	for (size_t i = 0; i < engine->table.bucket_count; i++)
+		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
+			if (strcmp(stream->dir, dir) == 0)
+				return true;
+	return false;
+}
+
+static int recover_all(struct engine *engine, const struct root *root, struct error *err)
+{
+	bool rewritten = false;
+	int clean = clean_stop_load(engine, err);
+	if (clean < 0)
+		return -1;
+	engine->recovery.clean_start = clean == 1;
+	if (clean == 1 && verify_clean(engine, &rewritten, err) != 0)
+		return -1;
+	if (clean == 0 && replay_journals(engine, &root->journals, err) != 0)
+		return -1;
+	struct root again = {0}; /* the journals may have made directories */
+	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &again);
+	int result = r == 0 ? 0 : error_set_io(err, -r, "list", "the data directory");
+	for (size_t i = 0; i < again.dirs.count && result == 0; i++) {
+		if (i % 64 == 0 && cancelled(engine, err))
+			result = -1;
+		else if (clean == 0 || !known(engine, again.dirs.items[i]))
+			result = recover_dir(engine, again.dirs.items[i], &rewritten, err);
+	}
+	names_free(&again.dirs);
+	names_free(&again.journals);
+	if (result != 0)
+		return -1;
+	/* From here on everything that was accepted is durable, names too (the journals are emptied next). */
+	if (rewritten || engine->recovery.journal_records > 0) {
+		r = engine->io->ops->sync_all(engine->io);
+		if (r != 0)
+			return error_set_io(err, -r, "make durable what recovery accepted in", "the data directory");
+	}
+	return clean_stop_remove(engine, err);
+}
+
+int recovery_run(struct engine *engine, struct error *err)
+{
+	struct root root = {0};
+	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &root);
+	int result = r == 0 ? recover_all(engine, &root, err) : error_set_io(err, -r, "list", "the data directory");
+	names_free(&root.dirs);
+	names_free(&root.journals);
+	if (result == 0) {
+		const struct recovery_stats *stats = &engine->recovery;
+		log_info("engine",
+			"recovered %llu streams, %llu segments (%s): %llu journal records, %llu ends read, %llu torn "
+			"ends cut, %llu files set aside",
+			(unsigned long long)stats->streams, (unsigned long long)stats->segments,
+			stats->clean_start ? "after a clean stop" : "after a crash",
+			(unsigned long long)stats->journal_records, (unsigned long long)stats->tails_read,
+			(unsigned long long)stats->torn_tails_cut, (unsigned long long)stats->files_set_aside);
+	}
+	return result;
+}

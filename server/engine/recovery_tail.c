@@ -1,0 +1,483 @@
+/*
+ * recovery_tail: judges the end of one stream's newest segment.
+ *
+ * Frames are walked from the last index point that is whole (a point is written only behind a sync) to the first place
+ * X where no frame follows. `known` is how far the file is known to have been durable: that point, the clean-stop
+ * record, and the synced_end of every whole frame, also of those found behind X.
+ *
+ *   behind X only zeros, known <= X         a clean end
+ *   rubbish behind X, no whole frame,       a torn tail: cut in place, the cut synced
+ *     known <= X
+ *   whole frames behind X, known <= X       a torn tail too (sectors reach a disk in any order): the file is set aside,
+ *                                           the next segment begins with X's id
+ *   known > X                               rot: on_corruption says whether the start is refused, or the file set aside
+ * and the next segment begun behind every id that may have been acknowledged
+ *
+ * Undecidable, and taken for a torn tail: damage to what was synced last, when no later frame, index point or clean
+ * stop tells that it had been (rule 5 of the contract).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "scan.h"
+#include "writer.h"
+
+#define WALK_CHUNK (256u << 10)
+
+struct judge {
+	struct engine *engine;
+	struct stream *stream;
+	struct segment *segment;
+	struct io_file *file;
+	struct window window;
+	uint64_t size;
+	struct segment_header header;
+	bool header_good;
+	struct index_point at;			/* X: where the next frame would be, its id */
+	uint64_t known;				/* durable up to here */
+	uint64_t known_next_id;			/* ids below it may have been acknowledged */
+	uint64_t behind_frames, behind_next_id; /* whole frames behind X */
+	bool rubbish;				/* something that is not zero stands behind X */
+	struct error *err;
+};
+
+static const char *path_of(const struct segment *segment, char path[SEGMENT_PATH_MAX])
+{
+	segment_path(segment, path);
+	return path;
+}
+
+static int io_failed(struct judge *judge, int r, const char *what)
+{
+	char path[SEGMENT_PATH_MAX];
+	return error_set_io(judge->err, -r, what, path_of(judge->segment, path));
+}
+
+/* ---- what is there
+ * ---------------------------------------------------------------------------------------------------- */
+
+static int read_header(struct judge *judge)
+{
+	const uint8_t *bytes;
+	size_t len = judge->size < SEGMENT_HEADER_MAX ? (size_t)judge->size : SEGMENT_HEADER_MAX;
+	int r = window_need(&judge->window, 0, len, &bytes);
+	if (r < 0)
+		return io_failed(judge, r, "read");
+	enum header_result result = r == 0 ? segment_header_decode(bytes, len, &judge->header) : HEADER_BAD;
+	char path[SEGMENT_PATH_MAX];
+	if (result == HEADER_VERSION)
+		return error_set(judge->err, ERR_CONFIG,
+			"segment %s has another format version; this program serves version %u",
+			path_of(judge->segment, path), FORMAT_VERSION);
+	judge->header_good = result == HEADER_OK && judge->header.first_id == judge->segment->first_id &&
+			     judge->header.name_len == judge->stream->name_len &&
+			     memcmp(judge->header.name, judge->stream->name, judge->header.name_len) == 0;
+	return 0;
+}
+
+static void count_known(struct judge *judge, uint64_t known)
+{
+	if (known > judge->known)
+		judge->known = known;
+}
+
+/* From the last index point to X. */
+static int walk(struct judge *judge)
+{
+	struct segment *segment = judge->segment;
+	char path[SEGMENT_PATH_MAX];
+	segment_index_path(segment, path);
+	int r = index_file_load(judge->engine->io, path, judge->header.salt, UINT64_MAX, &segment->index);
+	if (r != 0)
+		return io_failed(judge, r, "load the index of");
+	judge->at = (struct index_point){judge->header.first_id, judge->header.header_bytes, judge->header.check};
+	if (segment->index.count > 0) {
+		struct index_point last = segment->index.points[segment->index.count - 1];
+		count_known(judge, last.offset);
+		if (last.id > judge->known_next_id)
+			judge->known_next_id = last.id;
+		if (last.offset <= judge->size)
+			judge->at = last;
+	}
+	segment->salt = judge->header.salt;
+	for (;;) {
+		struct frame frame;
+		uint64_t where;
+		int error = 0;
+		enum scan_result result =
+			scan_frame(&judge->window, judge->header.salt, judge->at.offset, &frame, NULL, &error);
+		if (result == SCAN_FRAME &&
+			(frame.first_id != judge->at.id || frame.prev_check != judge->at.prev_check))
+			result = SCAN_BROKEN;
+		if (result == SCAN_FRAME)
+			result = scan_payload(&judge->window, &frame, &where, &error);
+		if (result == SCAN_ERROR)
+			return io_failed(judge, error, "read");
+		if (result != SCAN_FRAME)
+			break;
+		count_known(judge, frame.synced_end);
+		index_note(&segment->index, judge->at);
+		judge->at = (struct index_point){
+			frame.first_id + frame.entry_count, frame.offset + frame.total_bytes, frame.check};
+	}
+	return 0;
+}
+
+/* Behind a broken header even the salt is unknown: a frame that is whole by its own salt tells it. */
+static int salt_of_any_frame(struct judge *judge, uint64_t *ret_salt, bool *ret_found)
+{
+	*ret_found = false;
+	for (uint64_t at = 0; at + FRAME_HEADER_MIN <= judge->size; at += FRAME_ALIGN) {
+		const uint8_t *bytes;
+		struct frame frame;
+		int error = 0;
+		int r = window_need(&judge->window, at, FRAME_FIXED_BYTES, &bytes);
+		if (r < 0)
+			return io_failed(judge, r, "read");
+		if (r == 1)
+			return 0;
+		uint64_t salt = get_u64(bytes + 40);
+		if (memcmp(bytes, "IWFR", 4) != 0 ||
+			scan_frame(&judge->window, salt, at, &frame, NULL, &error) != SCAN_FRAME)
+			continue;
+		*ret_salt = salt;
+		*ret_found = true;
+		return 0;
+	}
+	return 0;
+}
+
+static int look_behind(struct judge *judge)
+{
+	uint64_t last, salt = judge->header.salt;
+	int r = scan_zeros(&judge->window, judge->at.offset, &last);
+	if (r != 0)
+		return io_failed(judge, r, "read");
+	judge->rubbish = last > judge->at.offset;
+	if (!judge->rubbish)
+		return 0;
+	if (!judge->header_good) {
+		bool found;
+		if (salt_of_any_frame(judge, &salt, &found) != 0)
+			return -1;
+		if (!found)
+			return 0;
+		judge->segment->salt = salt;
+	}
+	for (uint64_t from = judge->at.offset;;) {
+		struct frame frame;
+		int error = 0;
+		enum scan_result result = scan_next_whole(&judge->window, salt, from, true, &frame, &error);
+		if (result == SCAN_ERROR)
+			return io_failed(judge, error, "read");
+		if (result == SCAN_END)
+			return 0;
+		judge->behind_frames++;
+		count_known(judge, frame.synced_end);
+		if (frame.first_id + frame.entry_count > judge->behind_next_id)
+			judge->behind_next_id = frame.first_id + frame.entry_count;
+		from = frame.offset + frame.total_bytes;
+	}
+}
+
+/* ---- what to do about it
+ * ------------------------------------------------------------------------------------------------- */
+
+/* The file ends at X from here on, durably. */
+static int cut_in_place(struct judge *judge)
+{
+	struct io *io = judge->engine->io;
+	char path[SEGMENT_PATH_MAX];
+	int r = io->ops->truncate(judge->file, judge->at.offset);
+	if (r == 0)
+		r = io->ops->sync(judge->file);
+	if (r != 0)
+		return io_failed(judge, r, "cut");
+	log_warn("engine",
+		"segment %s: torn tail cut at byte %llu (%llu bytes, never acknowledged as durable); next id %llu",
+		path_of(judge->segment, path), (unsigned long long)judge->at.offset,
+		(unsigned long long)(judge->size - judge->at.offset), (unsigned long long)judge->at.id);
+	judge->engine->recovery.torn_tails_cut++;
+	judge->engine->recovery.torn_bytes_cut += judge->size - judge->at.offset;
+	judge->size = judge->at.offset;
+	return 0;
+}
+
+/* What was accepted and is not known to be durable is written again, in place (rule 10); the caller syncs. */
+static int write_again(struct judge *judge, bool *ret_rewritten)
+{
+	struct io *io = judge->engine->io;
+	uint64_t from = judge->known;
+	for (uint64_t at = from; at < judge->at.offset;) {
+		size_t len = judge->at.offset - at < WALK_CHUNK ? (size_t)(judge->at.offset - at) : WALK_CHUNK;
+		const uint8_t *bytes;
+		int r = window_need(&judge->window, at, len, &bytes);
+		if (r == 1)
+			r = -EIO;
+		struct iovec iov = {(void *)bytes, len};
+		if (r == 0)
+			r = io->ops->pwritev(judge->file, &iov, 1, at);
+		if (r != 0)
+			return io_failed(judge, r, "write again");
+		at += len;
+		*ret_rewritten = true;
+	}
+	judge->engine->recovery.entries_rewritten += from < judge->at.offset;
+	return 0;
+}
+
+static void accept(struct judge *judge)
+{
+	struct segment *segment = judge->segment;
+	segment->salt = judge->header.salt;
+	segment->header_bytes = judge->header.header_bytes;
+	segment->header_check = judge->header.check;
+	segment->data_end = judge->at.offset;
+	segment->end_id = judge->at.id;
+	segment->indexed = true;
+	judge->stream->next_id = judge->at.id;
+	judge->stream->tail = (struct tail){
+		.segment = segment,
+		.written = judge->at.offset,
+		.prepared = judge->size,
+		.synced = judge->at.offset,
+		.entries = judge->at.id - segment->first_id,
+		.check = judge->at.prev_check,
+		.name_durable = true,
+	};
+}
+
+/* Takes the newest segment off the stream, in memory. */
+static void pop_segment(struct judge *judge)
+{
+	struct stream *stream = judge->stream;
+	stream->segment_count--;
+	segment_unref(judge->segment, NULL);
+	judge->segment = NULL;
+	stream->tail = (struct tail){0};
+}
+
+/* A header without frames, or not even that. Another segment before it tells that the stream is one. */
+static int drop_empty(struct judge *judge)
+{
+	struct io *io = judge->engine->io;
+	char path[SEGMENT_PATH_MAX];
+	path_of(judge->segment, path);
+	io->ops->close(judge->file);
+	judge->file = NULL;
+	int r = io->ops->unlink(io, path);
+	if (r == 0)
+		r = io->ops->sync_dir(io, judge->stream->dir);
+	if (r != 0)
+		return io_failed(judge, r, "remove the empty");
+	segment_index_path(judge->segment, path);
+	(void)io->ops->unlink(io, path);
+	uint64_t next_id = judge->segment->first_id;
+	pop_segment(judge);
+	judge->stream->next_id = next_id;
+	return 0;
+}
+
+/* A new, empty, durable segment whose name tells the next id, whatever becomes of the old one. */
+static int make_successor(struct judge *judge, uint64_t next_id, struct segment **ret_segment)
+{
+	struct io *io = judge->engine->io;
+	struct stream *stream = judge->stream;
+	struct segment *segment = segment_new(stream, next_id);
+	if (!segment || stream_reserve_segment(stream) != 0) {
+		segment_unref(segment, NULL);
+		return -ENOMEM;
+	}
+	struct segment_header header = {
+		.first_id = next_id,
+		.created_ns = io->ops->wall_ns(io),
+		.prev_check = judge->at.prev_check,
+		.name_len = stream->name_len,
+	};
+	memcpy(header.name, stream->name, stream->name_len);
+	uint8_t bytes[SEGMENT_HEADER_MAX];
+	char path[SEGMENT_PATH_MAX];
+	path_of(segment, path);
+	struct io_file *file = NULL;
+	int r = io->ops->random(io, &header.salt, sizeof(header.salt));
+	if (r == 0)
+		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &file);
+	if (r == 0) {
+		struct iovec iov = {bytes, segment_header_encode(&header, bytes)};
+		r = io->ops->pwritev(file, &iov, 1, 0);
+		if (r == 0)
+			r = io->ops->sync(file);
+		io->ops->close(file);
+	}
+	if (r == 0)
+		r = io->ops->sync_dir(io, stream->dir);
+	if (r != 0) {
+		segment_unref(segment, NULL);
+		return r;
+	}
+	segment->salt = header.salt;
+	segment->header_bytes = header.header_bytes;
+	segment->header_check = header.check;
+	segment->data_end = header.header_bytes;
+	segment->indexed = true;
+	stream->tail = (struct tail){
+		.segment = segment,
+		.written = header.header_bytes,
+		.prepared = header.header_bytes,
+		.synced = header.header_bytes,
+		.check = header.check,
+		.name_durable = true,
+	};
+	*ret_segment = segment;
+	return 0;
+}
+
+static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
+{
+	struct io *io = judge->engine->io;
+	struct stream *stream = judge->stream;
+	struct segment *old = judge->segment, *successor = NULL;
+	char path[SEGMENT_PATH_MAX], aside[SEGMENT_PATH_MAX];
+	path_of(old, path);
+	io->ops->close(judge->file);
+	judge->file = NULL;
+	stream->tail = (struct tail){0};
+	/* With nothing good in it, and no id to keep, the name itself is wanted again: there can be no successor first.
+	 */
+	int r = next_id > old->first_id ? make_successor(judge, next_id, &successor) : 0;
+	if (r == 0) {
+		old->cut = true;
+		old->end_id = judge->at.id;
+		path_of(old, aside);
+		r = io->ops->rename(io, path, aside);
+	}
+	if (r == 0)
+		r = io->ops->sync_dir(io, stream->dir);
+	if (r != 0) {
+		segment_unref(successor, NULL);
+		return error_set_io(judge->err, -r, "setting damage aside (this needs free space) in", stream->dir);
+	}
+	log_warn("engine",
+		"segment %s: %s at byte %llu; set aside as %s, ids up to %llu are read from it, the next id is %llu",
+		path, why, (unsigned long long)judge->at.offset, aside, (unsigned long long)judge->at.id,
+		(unsigned long long)next_id);
+	judge->engine->recovery.files_set_aside++;
+	segment_index_path(old, path);
+	(void)io->ops->unlink(io, path);
+	index_clear(&old->index);
+	old->sealed = true;
+	old->data_end = judge->size;
+	old->header_bytes = 0; /* loaded anew when it is read */
+	if (judge->at.id == old->first_id) {
+		struct tail tail = stream->tail;
+		pop_segment(judge);
+		stream->tail = tail;
+	}
+	if (successor)
+		stream_push_segment(stream, successor);
+	stream->next_id = next_id;
+	return 0;
+}
+
+static int refuse(struct judge *judge)
+{
+	char path[SEGMENT_PATH_MAX];
+	path_of(judge->segment, path);
+	const char *file = strrchr(path, '/') + 1;
+	error_set(judge->err, ERR_CORRUPTION,
+		"segment %s is damaged at byte %llu (entry %llu), which had been durable up to byte %llu: restore it, "
+		"or start with on_corruption = truncate to set it aside there",
+		path, (unsigned long long)judge->at.offset, (unsigned long long)judge->at.id,
+		(unsigned long long)judge->known);
+	error_set_text(judge->err, EFI_STREAM, judge->stream->name, judge->stream->name_len);
+	error_set_text(judge->err, EFI_SEGMENT, file, strlen(file));
+	error_set_u64(judge->err, EFI_OFFSET, judge->at.offset);
+	error_set_u64(judge->err, EFI_ID, judge->at.id);
+	return -1;
+}
+
+static int act(struct judge *judge, bool *ret_rewritten)
+{
+	bool rot = judge->known > judge->at.offset || judge->known_next_id > judge->at.id;
+	if (rot) {
+		judge->engine->recovery.rot_found++;
+		if (judge->engine->options.on_corruption == ON_CORRUPTION_ERROR)
+			return refuse(judge);
+		uint64_t next_id = judge->at.id;
+		next_id = judge->behind_next_id > next_id ? judge->behind_next_id : next_id;
+		next_id = judge->known_next_id > next_id ? judge->known_next_id : next_id;
+		/* Something durable was lost and nothing tells how many ids: the one that stood there is not given
+		 * again. */
+		next_id = next_id == judge->at.id ? next_id + 1 : next_id;
+		if (write_again(judge, ret_rewritten) != 0)
+			return -1;
+		return set_aside(judge, next_id, "damaged");
+	}
+	if (judge->behind_frames > 0) {
+		if (write_again(judge, ret_rewritten) != 0)
+			return -1;
+		return set_aside(judge, judge->at.id, "a torn tail with whole frames behind the break");
+	}
+	if (!judge->header_good)
+		return drop_empty(judge);
+	if (judge->rubbish && cut_in_place(judge) != 0)
+		return -1;
+	if (judge->at.id == judge->header.first_id && judge->stream->segment_count == 1 && judge->header.first_id == 0)
+		return drop_empty(judge);
+	if (write_again(judge, ret_rewritten) != 0)
+		return -1;
+	accept(judge);
+	return 0;
+}
+
+static int look(struct judge *judge, const struct tail_facts *facts)
+{
+	judge->known = facts->proven_end;
+	judge->known_next_id = facts->proven_next_id;
+	/* All before it were deleted: only after it had been made durable (truncate.c). */
+	if (judge->stream->segment_count == 1 && judge->segment->first_id > 0)
+		count_known(judge, 1);
+	if (read_header(judge) != 0)
+		return -1;
+	judge->at = (struct index_point){judge->segment->first_id, 0, 0};
+	if (judge->header_good && walk(judge) != 0)
+		return -1;
+	return look_behind(judge);
+}
+
+/* A segment that held nothing but its header when it was lost leaves its predecessor the newest: it is judged in turn.
+ */
+int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
+	struct error *err)
+{
+	struct io *io = engine->io;
+	struct judge judge = {.engine = engine, .stream = stream, .segment = stream->tail.segment, .err = err};
+	char path[SEGMENT_PATH_MAX];
+	path_of(judge.segment, path);
+	int r = io->ops->open(io, path, IO_READ | IO_WRITE, &judge.file);
+	if (r == -ENOENT) {
+		judge.known = facts->proven_end;
+		judge.at.id = judge.segment->first_id;
+		return refuse(&judge);
+	}
+	if (r == 0)
+		r = io->ops->size(judge.file, &judge.size);
+	if (r != 0) {
+		io->ops->close(judge.file);
+		return io_failed(&judge, r, "open");
+	}
+	index_clear(&judge.segment->index);
+	window_aim(&judge.window, io, judge.file, judge.size, WALK_CHUNK);
+	engine->recovery.tails_read++;
+	int result = look(&judge, facts);
+	if (result == 0)
+		result = act(&judge, ret_rewritten);
+	engine->recovery.tail_bytes_read += judge.window.bytes_read;
+	window_free(&judge.window);
+	io->ops->close(judge.file);
+	if (result == 0 && stream->next_id < facts->proven_next_id)
+		stream->next_id = facts->proven_next_id;
+	return result;
+}

@@ -1,0 +1,198 @@
+#include "scan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "crc32c.h"
+
+void window_aim(struct window *window, struct io *io, struct io_file *file, uint64_t limit, size_t chunk)
+{
+	window->io = io;
+	window->file = file;
+	window->map = NULL;
+	window->map_len = 0;
+	window->limit = limit;
+	window->chunk = chunk < 512 ? 512 : chunk;
+	window->nowait = false;
+	window->len = 0;
+	window->base = 0;
+}
+
+void window_free(struct window *window)
+{
+	free(window->data);
+	*window = (struct window){0};
+}
+
+static ssize_t fill(struct window *window, uint64_t offset, uint8_t *to, size_t len)
+{
+	int flags = window->nowait ? IO_NOWAIT : 0;
+	if (window->map && offset + len <= window->map_len) {
+		int r = window->io->ops->map_read(window->map, to, len, offset, flags);
+		return r == 0 ? (ssize_t)len : r;
+	}
+	return window->io->ops->pread(window->file, to, len, offset, flags);
+}
+
+int window_need(struct window *window, uint64_t offset, size_t len, const uint8_t **ret_bytes)
+{
+	if (offset > window->limit || len > window->limit - offset)
+		return 1;
+	if (window->len == 0 || offset < window->base || offset + len > window->base + window->len) {
+		size_t want = len > window->chunk ? len : window->chunk;
+		if (want > window->limit - offset)
+			want = (size_t)(window->limit - offset);
+		if (want > window->cap) {
+			uint8_t *data = realloc(window->data, want);
+			if (!data)
+				return -ENOMEM;
+			window->data = data;
+			window->cap = want;
+		}
+		window->len = 0;
+		window->base = offset;
+		ssize_t got = fill(window, offset, window->data, want);
+		if (got < 0)
+			return (int)got;
+		window->len = (size_t)got;
+		window->bytes_read += (uint64_t)got;
+		if ((size_t)got < len)
+			return window->nowait ? -EAGAIN : 1;
+	}
+	*ret_bytes = window->data + (offset - window->base);
+	return 0;
+}
+
+static bool all_zero(const uint8_t *bytes, size_t len)
+{
+	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
+}
+
+enum scan_result scan_frame(struct window *window, uint64_t salt, uint64_t offset, struct frame *ret_frame,
+	const uint8_t **ret_header, int *ret_error)
+{
+	const uint8_t *bytes;
+	if (offset >= window->limit)
+		return SCAN_END;
+	size_t fixed = FRAME_FIXED_BYTES;
+	if (fixed > window->limit - offset)
+		fixed = (size_t)(window->limit - offset);
+	int r = window_need(window, offset, fixed, &bytes);
+	if (r == 1) { /* the file is shorter than its limit: what there is may still be zeros */
+		uint64_t last;
+		r = scan_zeros(window, offset, &last);
+		if (r == 0)
+			return last <= offset ? SCAN_END : SCAN_BROKEN;
+	}
+	if (r < 0) {
+		*ret_error = r;
+		return SCAN_ERROR;
+	}
+	if (all_zero(bytes, fixed))
+		return SCAN_END;
+	struct frame frame;
+	if (fixed < FRAME_FIXED_BYTES || !frame_decode_fixed(bytes, salt, offset, &frame) ||
+		frame.total_bytes > window->limit - offset)
+		return SCAN_BROKEN;
+	r = window_need(window, offset, frame.header_bytes, &bytes);
+	if (r < 0) {
+		*ret_error = r;
+		return SCAN_ERROR;
+	}
+	if (r == 1 || !frame_check_header(bytes, &frame))
+		return SCAN_BROKEN;
+	*ret_frame = frame;
+	if (ret_header)
+		*ret_header = bytes;
+	return SCAN_FRAME;
+}
+
+enum scan_result scan_payload(
+	struct window *window, const struct frame *frame, uint64_t *ret_block_offset, int *ret_error)
+{
+	/* The blocks of a large frame push its header out of the window, so the rows are copied first. */
+	size_t table_bytes = (size_t)FRAME_BLOCK_BYTES * frame->block_count;
+	uint8_t small[FRAME_BLOCK_BYTES * 64], *rows = table_bytes <= sizeof(small) ? small : malloc(table_bytes);
+	const uint8_t *bytes;
+	int r = rows ? window_need(window, frame->offset + frame->table_offset, table_bytes, &bytes) : -ENOMEM;
+	if (r == 0)
+		memcpy(rows, bytes, table_bytes);
+	uint64_t at = frame->offset + frame->header_bytes;
+	*ret_block_offset = at;
+	uint32_t i = 0;
+	for (; r == 0 && i < frame->block_count; i++) {
+		struct frame table = {.table_offset = 0};
+		struct block block = frame_block(rows, &table, i);
+		r = window_need(window, at, block.stored_bytes, &bytes);
+		if (r == 0 && crc32c(0, bytes, block.stored_bytes) != block.crc)
+			r = 1;
+		if (r != 0)
+			*ret_block_offset = at;
+		at += block.stored_bytes;
+	}
+	if (rows != small)
+		free(rows);
+	if (r < 0) {
+		*ret_error = r;
+		return SCAN_ERROR;
+	}
+	return r == 0 ? SCAN_FRAME : SCAN_BROKEN;
+}
+
+enum scan_result scan_next_whole(
+	struct window *window, uint64_t salt, uint64_t from, bool payload_too, struct frame *ret_frame, int *ret_error)
+{
+	for (uint64_t at = align_up(from, FRAME_ALIGN); at + FRAME_HEADER_MIN <= window->limit; at += FRAME_ALIGN) {
+		const uint8_t *bytes;
+		int r = window_need(window, at, 4, &bytes);
+		if (r == 1)
+			return SCAN_END;
+		if (r < 0) {
+			*ret_error = r;
+			return SCAN_ERROR;
+		}
+		if (memcmp(bytes, "IWFR", 4) != 0)
+			continue;
+		struct frame frame;
+		uint64_t where;
+		enum scan_result result = scan_frame(window, salt, at, &frame, NULL, ret_error);
+		if (result == SCAN_FRAME && payload_too)
+			result = scan_payload(window, &frame, &where, ret_error);
+		if (result == SCAN_ERROR)
+			return result;
+		if (result == SCAN_FRAME) {
+			*ret_frame = frame;
+			return result;
+		}
+	}
+	return SCAN_END;
+}
+
+int scan_zeros(struct window *window, uint64_t from, uint64_t *ret_last)
+{
+	*ret_last = from;
+	for (uint64_t at = from; at < window->limit;) {
+		const uint8_t *bytes;
+		size_t len = window->chunk;
+		if (len > window->limit - at)
+			len = (size_t)(window->limit - at);
+		int r = window_need(window, at, len, &bytes);
+		if (r < 0)
+			return r;
+		if (r == 1) { /* the file ended: the window holds what was there */
+			bytes = window->data;
+			len = window->base == at ? window->len : 0;
+		}
+		if (!all_zero(bytes, len))
+			for (size_t i = len; i > 0; i--)
+				if (bytes[i - 1] != 0) {
+					*ret_last = at + i;
+					break;
+				}
+		if (r == 1)
+			break;
+		at += len;
+	}
+	return 0;
+}

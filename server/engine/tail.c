@@ -1,0 +1,347 @@
+/* The active segment of a stream, from its creation to its seal. Runs on the writer's thread. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "fill.h"
+#include "log.h"
+#include "writer.h"
+
+#define PAGE_BYTES 4096u
+#define FILL_MIN_SEGMENT (64u << 10) /* a segment smaller than this gets nothing ahead */
+#define FILL_MAX_BYTES (4u << 20)
+/* Index points are saved in pieces: one piece for about a MiB of frames. */
+#define INDEX_SAVE_POINTS 16u
+
+bool tail_is_full(const struct writer *writer, const struct stream *stream)
+{
+	const struct engine_options *options = &writer->engine->options;
+	const struct tail *tail = &stream->tail;
+	return tail->segment && tail->entries > 0 &&
+	       (tail->written >= options->max_segment_size ||
+		       (options->max_entries_per_segment > 0 && tail->entries >= options->max_entries_per_segment));
+}
+
+int tail_pin(struct writer *writer, struct segment *segment, struct io_file **ret_file)
+{
+	return open_cache_pin(writer->engine->open_cache, segment, 0, 0, ret_file, NULL, NULL);
+}
+
+static void unpin(struct writer *writer, struct segment *segment)
+{
+	open_cache_unpin(writer->engine->open_cache, segment);
+}
+
+/* Takes over what a fill that ended has prepared. */
+static void settle_fill(struct tail *tail, bool wait)
+{
+	if (!tail->fill || (!wait && fill_state(tail->fill) <= FILL_RUNNING))
+		return;
+	uint64_t to = fill_to(tail->fill);
+	if (fill_end(tail->fill) == FILL_DONE && to > tail->prepared)
+		tail->prepared = to;
+	tail->fill = NULL;
+}
+
+/* ---- durability ---------------------------------------------------------------------------------------------------
+ */
+
+bool tail_names_durable(const struct writer *writer, const struct stream *stream)
+{
+	const struct tail *tail = &stream->tail;
+	if (tail->name_durable && stream->dir_durable)
+		return true;
+	return tail->named_gen > 0 && writer->journal && tail->named_gen <= journal_checkpointed(writer->journal);
+}
+
+int tail_sync_names(struct writer *writer, struct stream *stream)
+{
+	struct io *io = writer->engine->io;
+	int r = 0;
+	if (!tail_names_durable(writer, stream)) {
+		if (!stream->tail.name_durable) {
+			r = io->ops->sync_dir(io, stream->dir);
+			STAT_ADD(writer, dir_syncs, 1);
+		}
+		if (r == 0 && !stream->dir_durable) {
+			r = io->ops->sync_dir(io, "");
+			STAT_ADD(writer, dir_syncs, 1);
+		}
+	}
+	if (r == 0)
+		stream->tail.name_durable = stream->dir_durable = true;
+	return r;
+}
+
+static void dirty_list_add(struct writer *writer, struct stream *stream)
+{
+	if (stream->dirty_prev || stream->dirty_next || writer->dirty == stream)
+		return;
+	stream->dirty_next = writer->dirty;
+	if (writer->dirty)
+		writer->dirty->dirty_prev = stream;
+	writer->dirty = stream;
+	uint64_t interval = writer->engine->options.async_sync_interval_ns;
+	if (writer->next_sync_ns == 0 && interval > 0)
+		writer->next_sync_ns = writer->engine->io->ops->monotonic_ns(writer->engine->io) + interval;
+}
+
+static void dirty_list_remove(struct writer *writer, struct stream *stream)
+{
+	if (writer->dirty == stream)
+		writer->dirty = stream->dirty_next;
+	else if (!stream->dirty_prev)
+		return;
+	if (stream->dirty_prev)
+		stream->dirty_prev->dirty_next = stream->dirty_next;
+	if (stream->dirty_next)
+		stream->dirty_next->dirty_prev = stream->dirty_prev;
+	stream->dirty_prev = stream->dirty_next = NULL;
+	if (!writer->dirty)
+		writer->next_sync_ns = 0;
+}
+
+/* Bytes stand in the file (or only in the unsynced journal) that are not durable yet. */
+void tail_mark_dirty(struct writer *writer, struct stream *stream)
+{
+	dirty_list_add(writer, stream);
+}
+
+void tail_mark_synced(struct writer *writer, struct stream *stream)
+{
+	stream->tail.synced = stream->tail.written;
+	atomic_store_explicit(&stream->durable_end, stream->next_id, memory_order_release);
+	dirty_list_remove(writer, stream);
+}
+
+int tail_sync(struct writer *writer, struct stream *stream)
+{
+	struct tail *tail = &stream->tail;
+	if (tail->synced == tail->written && !tail->dirty)
+		return 0;
+	if (!tail->dirty)
+		return writer_journal_sync(writer);
+	struct io *io = writer->engine->io;
+	struct io_file *file;
+	int r = tail_pin(writer, tail->segment, &file);
+	if (r != 0)
+		return r;
+	uint64_t begin = io->ops->monotonic_ns(io);
+	r = io->ops->sync(file);
+	stat_record(&writer->stats.sync_ns, io->ops->monotonic_ns(io) - begin);
+	STAT_ADD(writer, file_syncs, 1);
+	unpin(writer, tail->segment);
+	if (r == 0)
+		r = tail_sync_names(writer, stream);
+	if (r != 0)
+		return r;
+	tail->dirty = false;
+	if (tail->pinned) {
+		tail->pinned = false;
+		writer->pinned--;
+		unpin(writer, tail->segment);
+	}
+	tail_mark_synced(writer, stream);
+	return 0;
+}
+
+/* ---- creation and seal
+ * ----------------------------------------------------------------------------------------------- */
+
+int tail_create(struct writer *writer, struct plan *plan)
+{
+	struct engine *engine = writer->engine;
+	struct stream *stream = plan->stream;
+	struct io *io = engine->io;
+	if (!stream->dir_made) {
+		int r = io->ops->mkdir(io, stream->dir);
+		if (r != 0 && r != -EEXIST)
+			return r;
+		stream->dir_made = true;
+	}
+	struct segment *segment = segment_new(stream, stream->next_id);
+	if (!segment)
+		return -ENOMEM;
+	struct segment_header header = {
+		.first_id = stream->next_id,
+		.created_ns = io->ops->wall_ns(io),
+		.prev_check = stream->tail.check,
+		.name_len = stream->name_len,
+	};
+	memcpy(header.name, stream->name, stream->name_len);
+	pthread_mutex_lock(&writer->list_lock);
+	int r = stream_reserve_segment(stream) == 0 ? 0 : -ENOMEM;
+	pthread_mutex_unlock(&writer->list_lock);
+	if (r == 0)
+		r = io->ops->random(io, &header.salt, sizeof(header.salt));
+	struct io_file *file;
+	if (r == 0)
+		r = open_cache_pin(engine->open_cache, segment, OPEN_CREATE, 0, &file, NULL, NULL);
+	if (r != 0) {
+		segment_unref(segment, engine->open_cache);
+		return r;
+	}
+	/* A file may be there from a creation that did not come to its end: nothing of it is worth keeping. */
+	uint64_t size;
+	r = io->ops->size(file, &size);
+	if (r == 0 && size > 0)
+		r = io->ops->truncate(file, 0);
+	unpin(writer, segment);
+	if (r != 0) {
+		segment_unref(segment, engine->open_cache);
+		return r;
+	}
+	plan->segment_header_bytes = segment_header_encode(&header, plan->segment_header);
+	segment->salt = header.salt;
+	segment->header_bytes = header.header_bytes;
+	segment->header_check = header.check;
+	segment->data_end = header.header_bytes;
+	segment->indexed = true;
+	plan->fresh = segment;
+	plan->prev_check = stream->tail.check;
+	stream->tail = (struct tail){
+		.segment = segment,
+		.written = header.header_bytes,
+		.synced = 0,
+		.check = header.check,
+	};
+	return 0;
+}
+
+void tail_discard(struct writer *writer, struct plan *plan)
+{
+	struct engine *engine = writer->engine;
+	char path[SEGMENT_PATH_MAX];
+	segment_path(plan->fresh, path);
+	settle_fill(&plan->stream->tail, true);
+	open_cache_drop(engine->open_cache, plan->fresh);
+	engine->io->ops->unlink(engine->io, path);
+	segment_unref(plan->fresh, engine->open_cache);
+	plan->fresh = NULL;
+	plan->stream->tail = (struct tail){.check = plan->prev_check};
+}
+
+int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
+{
+	struct tail *tail = &stream->tail;
+	struct segment *segment = tail->segment;
+	struct io *io = writer->engine->io;
+	settle_fill(tail, true);
+	struct io_file *file;
+	int r = tail_pin(writer, segment, &file);
+	if (r != 0)
+		return r; /* no descriptor: the segment stays as it is */
+	*ret_fatal = true;
+	/* What the journal holds may be in place only in the page cache: the successor must not be written before it is
+	 * durable. */
+	tail->dirty = true;
+	r = tail_sync(writer, stream);
+	if (r == 0) {
+		tail_save_index(writer, stream, true);
+		/* What was written ahead goes back; if it cannot, the zeros do no harm. */
+		(void)io->ops->truncate(file, tail->written);
+	}
+	unpin(writer, segment);
+	if (r != 0)
+		return r;
+	*ret_fatal = false;
+	pthread_mutex_lock(&writer->list_lock);
+	segment->sealed = true;
+	pthread_mutex_unlock(&writer->list_lock);
+	STAT_ADD(writer, rotations, 1);
+	*tail = (struct tail){.check = tail->check};
+	return 0;
+}
+
+/* ---- space --------------------------------------------------------------------------------------------------------
+ */
+
+static int write_zeros(struct io *io, struct io_file *file, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeros[64 << 10];
+	int r = 0;
+	for (uint64_t at = from; r == 0 && at < to; at += sizeof(zeros)) {
+		struct iovec iov = {(void *)zeros, to - at < sizeof(zeros) ? (size_t)(to - at) : sizeof(zeros)};
+		r = io->ops->pwritev(file, &iov, 1, at);
+	}
+	return r;
+}
+
+int tail_reserve(struct writer *writer, struct segment *segment, struct tail *tail, uint64_t end)
+{
+	struct io *io = writer->engine->io;
+	settle_fill(tail, tail->fill && end > fill_from(tail->fill));
+	if (end <= tail->prepared)
+		return 0;
+	struct io_file *file;
+	int r = tail_pin(writer, segment, &file);
+	if (r != 0)
+		return r;
+	uint64_t ahead = tail->written / 8 < FILL_MIN_SEGMENT ? tail->written / 8 : FILL_MIN_SEGMENT;
+	uint64_t to = align_up(end + ahead, PAGE_BYTES);
+	r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
+	if (r == -ENOSPC && to > align_up(end, PAGE_BYTES)) {
+		to = align_up(end, PAGE_BYTES);
+		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
+	}
+	if (r == -EOPNOTSUPP)
+		r = write_zeros(io, file, tail->prepared, to);
+	if (r == 0)
+		tail->prepared = to;
+	unpin(writer, segment);
+	return r;
+}
+
+int tail_take_back(struct tail *tail, struct io *io, struct io_file *file, uint64_t offset)
+{
+	settle_fill(tail, true); /* it must not write behind the cut afterwards */
+	int r = io->ops->truncate(file, offset);
+	if (r == 0)
+		tail->prepared = offset;
+	return r;
+}
+
+void tail_end(struct tail *tail)
+{
+	settle_fill(tail, true);
+}
+
+void tail_fill_ahead(struct writer *writer, struct stream *stream)
+{
+	struct tail *tail = &stream->tail;
+	settle_fill(tail, false);
+	if (tail->fill || tail->written < FILL_MIN_SEGMENT)
+		return;
+	uint64_t chunk = tail->written < FILL_MAX_BYTES ? align_up(tail->written, PAGE_BYTES) : FILL_MAX_BYTES;
+	uint64_t max = align_up(
+		writer->engine->options.max_segment_size + writer->engine->options.write_buffer_size, PAGE_BYTES);
+	if (tail->prepared - tail->written >= chunk / 2 || tail->prepared >= max)
+		return;
+	/* It begins behind what the next groups will use while it is at work. */
+	uint64_t from = tail->prepared, to = from + chunk;
+	if (to > max)
+		to = max;
+	if (to > from)
+		tail->fill = fill_start(writer, tail->segment, from, to);
+}
+
+/* ---- index --------------------------------------------------------------------------------------------------------
+ */
+
+void tail_save_index(struct writer *writer, struct stream *stream, bool all)
+{
+	struct tail *tail = &stream->tail;
+	const struct index *index = &tail->segment->index; /* only this thread adds to it: reading needs no lock */
+	uint32_t proven = index->count;
+	if (proven <= tail->index_saved || (!all && proven - tail->index_saved < INDEX_SAVE_POINTS))
+		return;
+	while (proven > tail->index_saved && index->points[proven - 1].offset > tail->synced)
+		proven--;
+	char path[SEGMENT_PATH_MAX];
+	segment_index_path(tail->segment, path);
+	int r = index_file_append(writer->engine->io, path, tail->segment->salt, index, tail->index_saved, proven);
+	if (r != 0)
+		log_debug("engine", "index %s: not saved (%s); reads rebuild it", path, error_errno_name(-r));
+	/* Also after an error: missing points cost time only, and the next piece is tried anew. */
+	tail->index_saved = proven;
+}

@@ -1,0 +1,293 @@
+#include "writer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "log.h"
+
+/* Descriptors that one writer may keep open because their bytes are not durable. */
+#define PINNED_MAX 64u
+
+void stat_record(struct histogram *histogram, uint64_t value)
+{
+	unsigned bucket = value < 2 ? 0 : 63u - (unsigned)__builtin_clzll(value);
+	if (bucket >= HISTOGRAM_BUCKETS)
+		bucket = HISTOGRAM_BUCKETS - 1;
+	__atomic_store_n(&histogram->buckets[bucket], histogram->buckets[bucket] + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&histogram->count, histogram->count + 1, __ATOMIC_RELAXED);
+	__atomic_store_n(&histogram->sum, histogram->sum + value, __ATOMIC_RELAXED);
+	if (value > histogram->max)
+		__atomic_store_n(&histogram->max, value, __ATOMIC_RELAXED);
+}
+
+int writer_new(struct engine *engine, uint32_t index, struct writer **ret_writer, struct error *err)
+{
+	struct writer *writer = calloc(1, sizeof(*writer));
+	if (!writer)
+		return error_set_io(err, ENOMEM, "writer", "");
+	writer->engine = engine;
+	writer->index = index;
+	uint32_t share = engine->options.max_open_segments / (2 * engine->writer_count);
+	writer->pinned_max = share < PINNED_MAX ? share : PINNED_MAX;
+	pthread_mutex_init(&writer->queue_lock, NULL);
+	pthread_mutex_init(&writer->list_lock, NULL);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&writer->queue_changed, &attr);
+	pthread_condattr_destroy(&attr);
+	if (frame_builder_init(&writer->builder, engine->options.compression, engine->options.min_compression_size) !=
+		0) {
+		writer_free(writer);
+		return error_set_io(err, ENOMEM, "writer", "");
+	}
+	*ret_writer = writer;
+	return 0;
+}
+
+void writer_free(struct writer *writer)
+{
+	if (!writer)
+		return;
+	journal_close(writer->journal);
+	frame_builder_free(&writer->builder);
+	free(writer->plans);
+	pthread_mutex_destroy(&writer->queue_lock);
+	pthread_mutex_destroy(&writer->list_lock);
+	pthread_cond_destroy(&writer->queue_changed);
+	free(writer);
+}
+
+void writer_fail(struct writer *writer, int os_errno, const char *what, const char *path)
+{
+	pthread_mutex_lock(&writer->list_lock);
+	bool first = !atomic_load(&writer->failed);
+	if (first) {
+		snprintf(writer->stats.failed_reason, sizeof(writer->stats.failed_reason), "%s %s: %s", what, path,
+			error_errno_name(os_errno));
+		writer->failed_errno = os_errno > 0 ? os_errno : EIO;
+		atomic_store(&writer->failed, true);
+	}
+	pthread_mutex_unlock(&writer->list_lock);
+	if (first)
+		log_error("engine",
+			"writer %u: %s %s failed (%s): it refuses writes until a restart, reads go on; look at the "
+			"disk, then restart",
+			writer->index, what, path, error_errno_name(os_errno));
+}
+
+/* ---- syncs --------------------------------------------------------------------------------------------------------
+ */
+
+int writer_journal_sync(struct writer *writer)
+{
+	struct io *io = writer->engine->io;
+	uint64_t begin = io->ops->monotonic_ns(io);
+	int r = journal_sync(writer->journal);
+	stat_record(&writer->stats.sync_ns, io->ops->monotonic_ns(io) - begin);
+	STAT_ADD(writer, journal_syncs, 1);
+	if (r != 0)
+		return r;
+	for (struct stream *stream = writer->dirty, *next; stream; stream = next) {
+		next = stream->dirty_next;
+		if (!stream->tail.dirty)
+			tail_mark_synced(writer, stream);
+	}
+	return 0;
+}
+
+int writer_sync_all(struct writer *writer)
+{
+	int r = writer->journal && journal_unsynced(writer->journal) ? writer_journal_sync(writer) : 0;
+	while (r == 0 && writer->dirty)
+		r = tail_sync(writer, writer->dirty);
+	if (r != 0)
+		writer_fail(writer, -r, "sync in", writer->dirty ? writer->dirty->dir : "the journal");
+	return r;
+}
+
+int writer_settle(struct writer *writer, struct error *err)
+{
+	for (size_t i = 0; i < writer->engine->table.bucket_count; i++)
+		for (struct stream *stream = writer->engine->table.buckets[i]; stream; stream = stream->table_next)
+			if (stream->writer == writer)
+				tail_end(&stream->tail);
+	if (atomic_load(&writer->failed))
+		return error_set_io(err, writer->failed_errno, "writer stopped earlier:", writer->stats.failed_reason);
+	int r = writer_sync_all(writer);
+	return r == 0 ? 0 : error_set_io(err, -r, "final sync:", writer->stats.failed_reason);
+}
+
+/* ---- the queue ------------------------------------------------------------------------------------------------------
+ */
+
+void writer_submit(struct writer *writer, struct op *op)
+{
+	op->next = NULL;
+	if (writer->pending_last)
+		writer->pending_last->next = op;
+	else
+		writer->pending_first = op;
+	writer->pending_last = op;
+	atomic_fetch_add_explicit(&writer->queued, 1, memory_order_relaxed);
+}
+
+void writer_kick(struct writer *writer)
+{
+	if (!writer->pending_first)
+		return;
+	uint64_t now = writer->engine->io->ops->monotonic_ns(writer->engine->io);
+	for (struct op *op = writer->pending_first; op; op = op->next)
+		op->submitted_ns = now;
+	pthread_mutex_lock(&writer->queue_lock);
+	bool was_empty = !writer->queue_first;
+	if (writer->queue_last)
+		writer->queue_last->next = writer->pending_first;
+	else
+		writer->queue_first = writer->pending_first;
+	writer->queue_last = writer->pending_last;
+	pthread_mutex_unlock(&writer->queue_lock);
+	if (was_empty)
+		pthread_cond_signal(&writer->queue_changed);
+	writer->pending_first = writer->pending_last = NULL;
+}
+
+/* Under the queue lock: what waits goes behind what is ready. */
+static void pull(struct writer *writer)
+{
+	if (!writer->queue_first)
+		return;
+	if (writer->ready_last)
+		writer->ready_last->next = writer->queue_first;
+	else
+		writer->ready_first = writer->queue_first;
+	writer->ready_last = writer->queue_last;
+	writer->queue_first = writer->queue_last = NULL;
+}
+
+static void run_sync(struct writer *writer, struct op *op)
+{
+	int r = 0;
+	if (atomic_load(&writer->failed)) {
+		op->error = op_io_error(writer->failed_errno, "shard has stopped writing after",
+			writer->stats.failed_reason, OUTCOME_NONE);
+		return;
+	}
+	if (op->stream)
+		r = tail_sync(writer, op->stream);
+	else
+		r = writer_sync_all(writer);
+	if (r != 0) {
+		writer_fail(writer, -r, "sync of", op->stream ? op->stream->dir : "the log");
+		op->error = op_io_error(-r, "sync of", op->stream ? op->stream->dir : "the log", OUTCOME_NONE);
+		return;
+	}
+	STAT_ADD(writer, syncs_asked, 1);
+}
+
+static void run_single(struct writer *writer)
+{
+	struct op *op = writer->ready_first;
+	writer->ready_first = op->next;
+	if (!writer->ready_first)
+		writer->ready_last = NULL;
+	op->next = NULL;
+	if (op->kind == OP_SYNC)
+		run_sync(writer, op);
+	else if (atomic_load(&writer->failed))
+		op->error = op_io_error(writer->failed_errno, "shard has stopped writing after",
+			writer->stats.failed_reason, OUTCOME_NONE);
+	else
+		writer_truncate(writer, op);
+	atomic_fetch_sub_explicit(&writer->queued, 1, memory_order_relaxed);
+	engine_complete(writer->engine, op, op);
+}
+
+static bool interval_is_over(struct writer *writer)
+{
+	struct io *io = writer->engine->io;
+	return writer->next_sync_ns != 0 && !atomic_load(&writer->failed) &&
+	       io->ops->monotonic_ns(io) >= writer->next_sync_ns;
+}
+
+bool writer_step(struct writer *writer)
+{
+	bool worked = false;
+	pthread_mutex_lock(&writer->queue_lock);
+	pull(writer);
+	pthread_mutex_unlock(&writer->queue_lock);
+	if (interval_is_over(writer)) {
+		writer->next_sync_ns = 0;
+		(void)writer_sync_all(writer); /* an error has stopped the shard, and says so */
+		worked = true;
+	}
+	if (writer->ready_first) {
+		if (!group_run(writer))
+			run_single(writer);
+		worked = true;
+	}
+	return worked;
+}
+
+/* ---- the thread
+ * ------------------------------------------------------------------------------------------------------ */
+
+/* Waits for work, for the end of the sync interval, or for the stop. False: stop, and nothing is left. */
+static bool wait_for_work(struct writer *writer)
+{
+	pthread_mutex_lock(&writer->queue_lock);
+	while (!writer->queue_first && !writer->stop) {
+		if (writer->next_sync_ns == 0 || atomic_load(&writer->failed)) {
+			pthread_cond_wait(&writer->queue_changed, &writer->queue_lock);
+			continue;
+		}
+		struct timespec until = {
+			.tv_sec = (time_t)(writer->next_sync_ns / 1000000000),
+			.tv_nsec = (long)(writer->next_sync_ns % 1000000000),
+		};
+		if (pthread_cond_timedwait(&writer->queue_changed, &writer->queue_lock, &until) == ETIMEDOUT)
+			break;
+	}
+	bool go_on = writer->queue_first || !writer->stop;
+	pthread_mutex_unlock(&writer->queue_lock);
+	return go_on;
+}
+
+static void *work(void *arg)
+{
+	struct writer *writer = arg;
+	while (wait_for_work(writer))
+		while (writer_step(writer) || writer->ready_first)
+			;
+	return NULL;
+}
+
+int writer_start(struct writer *writer, struct error *err)
+{
+	int r = pthread_create(&writer->thread, NULL, work, writer);
+	if (r != 0)
+		return error_set_io(err, r, "start a writer's thread", "");
+	char name[16];
+	snprintf(name, sizeof(name), "writer-%u", writer->index);
+	pthread_setname_np(writer->thread, name);
+	writer->started = true;
+	return 0;
+}
+
+void writer_stop(struct writer *writer)
+{
+	if (!writer->started) {
+		while (writer_step(writer))
+			;
+		return;
+	}
+	pthread_mutex_lock(&writer->queue_lock);
+	writer->stop = true;
+	pthread_cond_signal(&writer->queue_changed);
+	pthread_mutex_unlock(&writer->queue_lock);
+	pthread_join(writer->thread, NULL);
+	writer->started = false;
+}

@@ -1,0 +1,135 @@
+/*
+ * writer: one thread that owns the streams of some shards: their next ids, active segments, rotation, truncation and
+ * syncs.
+ *
+ * Owns its queue, its journal, its frame builder and the writer's part of every stream of its own. writer_submit,
+ * writer_kick are the loop's; writer_step is the writer thread's (or a test's); the list lock is for readers too.
+ * Invariant, per stream: synced <= published <= written, in bytes and in ids; an op is completed only when what it
+ * promises is so.
+ */
+#ifndef IRONWALD_WRITER_H
+#define IRONWALD_WRITER_H
+
+#include "engine_private.h"
+#include "frame_builder.h"
+#include "journal.h"
+
+/* One stream's share of a group. */
+struct plan {
+	struct stream *stream;
+	struct op *first;      /* its appends, by ->stream_next */
+	struct segment *fresh; /* a segment made for this group, not published yet */
+	uint8_t segment_header[SEGMENT_HEADER_MAX];
+	size_t segment_header_bytes;
+	struct built_frame built;
+	uint64_t offset; /* where the write begins: the frame, or 0 with a segment header */
+	uint64_t first_id, entries;
+	uint32_t prev_check;
+	uint64_t frame_offset;
+	bool sync; /* has to be durable before it is published */
+	bool has_frame;
+	struct error *error; /* this stream's appends failed with it, nothing written */
+};
+
+struct writer {
+	struct engine *engine;
+	uint32_t index;
+	pthread_t thread;
+	bool started;
+
+	/* the loop's, until the kick */
+	struct op *pending_first, *pending_last;
+
+	pthread_mutex_t queue_lock;
+	pthread_cond_t queue_changed;
+	struct op *queue_first, *queue_last;
+	bool stop;
+
+	pthread_mutex_t list_lock;
+
+	/* the writer's own */
+	struct op *ready_first, *ready_last;
+	uint32_t solo; /* so many ops at the front go one by one: their stream had no room as a group */
+	struct frame_builder builder;
+	struct journal *journal;
+	struct plan *plans;
+	size_t plan_count, plan_cap;
+	struct op *group_first, *group_last;
+	uint64_t group_ops;
+	struct stream *dirty;	     /* streams with bytes that are not durable */
+	uint32_t pinned, pinned_max; /* descriptors held because their bytes are not durable */
+	uint64_t next_sync_ns;	     /* when the interval is over; 0: nothing to sync */
+
+	/* read by others, relaxed; the text under the list lock */
+	struct writer_stats stats;
+	atomic_uint_least64_t queued;
+	atomic_bool failed; /* set by the writer or by chores; never cleared */
+	int failed_errno;
+};
+
+/* Without threads, nothing runs until writer_step. */
+int writer_new(struct engine *engine, uint32_t index, struct writer **ret_writer, struct error *err);
+int writer_start(struct writer *writer, struct error *err);
+/* Finishes the queue and ends the thread. */
+void writer_stop(struct writer *writer);
+/* Makes everything of its streams durable in place. 0 or -1 with err. After writer_stop. */
+int writer_settle(struct writer *writer, struct error *err);
+void writer_free(struct writer *writer); /* closes, writes nothing; NULL is legal */
+
+void writer_submit(struct writer *writer, struct op *op);
+void writer_kick(struct writer *writer);
+bool writer_step(struct writer *writer);
+
+/* The shard refuses writes from here on (rule 4). Any thread; the first reason stays. */
+void writer_fail(struct writer *writer, int os_errno, const char *what, const char *path);
+
+#define STAT_ADD(writer, field, n)                                                                                     \
+	__atomic_store_n(&(writer)->stats.field, (writer)->stats.field + (uint64_t)(n), __ATOMIC_RELAXED)
+void stat_record(struct histogram *histogram, uint64_t value);
+
+/* An Io error on the heap, for op->error. Never NULL (a static one if memory is out would not be freed: it aborts
+ * instead). */
+struct error *op_io_error(int os_errno, const char *what, const char *path, enum error_outcome outcome);
+
+/* group.c: forms one group from the ready ops, carries it out and completes it. False: the first ready op is no append.
+ */
+bool group_run(struct writer *writer);
+
+/* tail.c: the active segment of a stream. All return 0 or a negative errno; *ret_fatal says that the shard has to stop.
+ */
+
+/* Whether an append would go to a new segment, counting what the group holds already. */
+bool tail_is_full(const struct writer *writer, const struct stream *stream);
+/* Closes a full segment: durable, name too, sealed, published as such. */
+int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal);
+/* Makes the file of the next segment; published only by the group. */
+int tail_create(struct writer *writer, struct plan *plan);
+void tail_discard(struct writer *writer, struct plan *plan);
+/* Blocks for [offset, end) exist afterwards. */
+int tail_reserve(struct writer *writer, struct segment *segment, struct tail *tail, uint64_t end);
+/* Cuts the file at offset: the rest was written in vain. */
+int tail_take_back(struct tail *tail, struct io *io, struct io_file *file, uint64_t offset);
+/* Pins the descriptor. */
+int tail_pin(struct writer *writer, struct segment *segment, struct io_file **ret_file);
+/* Makes everything of the stream durable: in place if it is dirty there, by the journal otherwise. */
+int tail_sync(struct writer *writer, struct stream *stream);
+/* The names of the stream's active segment and directory. */
+int tail_sync_names(struct writer *writer, struct stream *stream);
+bool tail_names_durable(const struct writer *writer, const struct stream *stream);
+void tail_mark_dirty(struct writer *writer, struct stream *stream);
+void tail_mark_synced(struct writer *writer, struct stream *stream);
+/* Saves index points that are proven by a sync, now and then or (all) at the end. */
+void tail_save_index(struct writer *writer, struct stream *stream, bool all);
+/* Asks for zeros ahead if the segment grows fast enough to deserve them. */
+void tail_fill_ahead(struct writer *writer, struct stream *stream);
+
+/* Ends what is under way in the background for the tail, and forgets it. */
+void tail_end(struct tail *tail);
+
+/* truncate.c: takes whole segments below op->safe_id off the list. */
+void writer_truncate(struct writer *writer, struct op *op);
+
+int writer_journal_sync(struct writer *writer);
+int writer_sync_all(struct writer *writer);
+
+#endif

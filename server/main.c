@@ -1,0 +1,283 @@
+/*
+ * main: from the command line to a serving daemon and back.
+ *
+ * The order, and what a failure at each step leaves behind:
+ *   configuration         nothing
+ *   descriptor budget     nothing
+ *   io_posix_new          the data directory, empty, if it was not there
+ *   server_new            nothing (the loop exists so that the engine has something to wake)
+ *   engine_open           the directory locked and recovered; a stop signal ends recovery, which may be run again
+ *   server_start          listening; from here on the loop takes the stop signals
+ *   server_run            until the graceful stop is done
+ *   server_free, engine_close, io_posix_free
+ *
+ * Exit status: 0 stopped as asked (also by a signal during recovery), 1 failed, 2 usage or configuration, 3 damage.
+ * Every refusal is one line on stderr.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "clock.h"
+#include "config.h"
+#include "config_value.h"
+#include "engine.h"
+#include "error.h"
+#include "fd_budget.h"
+#include "log.h"
+#include "server.h"
+
+enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CONFIG = 2, EXIT_DAMAGE = 3 };
+
+/* Lock-free, so that a signal handler may touch it. */
+static atomic_int stop_signals;
+
+/* Before the loop takes the signals, and after it gave them back. */
+static void on_stop_signal(int number)
+{
+	(void)number;
+	if (atomic_fetch_add(&stop_signals, 1) > 0)
+		_exit(EXIT_FAILED);
+}
+
+static bool stop_asked(void *arg)
+{
+	(void)arg;
+	return atomic_load(&stop_signals) > 0;
+}
+
+static void take_stop_signals(void)
+{
+	struct sigaction action = {.sa_handler = on_stop_signal, .sa_flags = SA_RESTART};
+
+	sigemptyset(&action.sa_mask);
+	sigaction(SIGTERM, &action, NULL);
+	sigaction(SIGINT, &action, NULL);
+}
+
+static void prepare_signals(void)
+{
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
+
+	/* A peer that went away, and a file over its limit, are errors of one call and not the end of the process. */
+	sigemptyset(&ignore.sa_mask);
+	sigaction(SIGPIPE, &ignore, NULL);
+	sigaction(SIGXFSZ, &ignore, NULL);
+	take_stop_signals();
+}
+
+/* Whoever starts us with a standard stream closed would else have log lines in a segment. */
+static int open_standard_streams(void)
+{
+	int fd;
+
+	do {
+		fd = open("/dev/null", O_RDWR);
+		if (fd < 0)
+			return -1;
+	} while (fd <= STDERR_FILENO);
+	close(fd);
+	return 0;
+}
+
+static int exit_status_of(enum error_code code)
+{
+	switch (code) {
+	case ERR_CONFIG:
+	case ERR_SHARD_COUNT_MISMATCH:
+		return EXIT_CONFIG;
+	case ERR_CORRUPTION:
+	case ERR_CRC_MISMATCH:
+	case ERR_CHECKPOINT_CORRUPTED:
+		return EXIT_DAMAGE;
+	default:
+		return EXIT_FAILED;
+	}
+}
+
+/* One line on stderr, whatever the log level. Returns the exit status. */
+static int refuse(const struct error *err)
+{
+	log_write(LOG_LEVEL_ERROR, "main", "%s", err->message);
+	return exit_status_of(err->code);
+}
+
+static int fit_descriptors(struct config *config)
+{
+	const uint32_t connections = config->max_connections, segments = config->engine.max_open_segments;
+	struct fd_budget budget = {
+		.limit = fd_budget_raise(),
+		.shards = config->engine.shard_count,
+		.listeners = config->listen_tcp.count + (config->listen_unix[0] != '\0'),
+		.connections = connections,
+		.segments = segments,
+	};
+
+	if (!fd_budget_fit(&budget)) {
+		log_write(LOG_LEVEL_ERROR, "main",
+			"the limit of %" PRIu64 " open files is too low: at least %" PRIu64
+			" are needed; raise it (ulimit -n, LimitNOFILE=)",
+			budget.limit, budget.minimum);
+		return -1;
+	}
+	if (budget.connections < connections || budget.segments < segments)
+		log_warn("main",
+			"the limit of %" PRIu64 " open files is below the %" PRIu64
+			" that the configuration wants: max_connections is %" PRIu32 " instead of %" PRIu32
+			", max_open_segments %" PRIu32 " instead of %" PRIu32 "; raise it (ulimit -n, LimitNOFILE=)",
+			budget.limit, budget.wanted, budget.connections, connections, budget.segments, segments);
+	config->max_connections = budget.connections;
+	config->engine.max_open_segments = budget.segments;
+	return 0;
+}
+
+static void note_what_was_raised(const struct config *config)
+{
+	char asked[40], raised[40];
+
+	if (config->max_message_bytes == config->max_message_bytes_asked)
+		return;
+	config_format_size(config->max_message_bytes_asked, asked, sizeof(asked));
+	config_format_size(config->max_message_bytes, raised, sizeof(raised));
+	log_info("main", "max_message_bytes of %s is raised to %s, the least there is", asked, raised);
+}
+
+static void server_options_of(const struct config *config, struct server_options *ret_options)
+{
+	server_options_default(ret_options);
+	ret_options->tcp_addresses = config->listen_tcp.list;
+	ret_options->tcp_count = config->listen_tcp.count;
+	ret_options->unix_path = config->listen_unix[0] != '\0' ? config->listen_unix : NULL;
+	ret_options->max_message_bytes = config->max_message_bytes;
+	ret_options->max_inflight_bytes = config->max_inflight_bytes;
+	ret_options->max_inflight_bytes_total = config->max_inflight_bytes_total;
+	ret_options->max_connections = config->max_connections;
+	ret_options->idle_timeout_ns = config->idle_timeout_ns;
+	ret_options->write_timeout_ns = config->write_timeout_ns;
+	ret_options->shutdown_timeout_ns = config->shutdown_timeout_ns;
+	ret_options->sync_mode = config_sync_mode_name(config->engine.sync_mode);
+	ret_options->compression = config_compression_name(config->engine.compression);
+}
+
+/* libuv gives the signals back to their defaults when the server goes; from the first signal on the next one has to end
+ * the process with our status, so they wait meanwhile. */
+static void free_server(struct server *server)
+{
+	sigset_t stops, before;
+
+	sigemptyset(&stops);
+	sigaddset(&stops, SIGTERM);
+	sigaddset(&stops, SIGINT);
+	pthread_sigmask(SIG_BLOCK, &stops, &before);
+	server_free(server);
+	atomic_store(&stop_signals, 1);
+	take_stop_signals();
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+}
+
+/* The engine is open: listen, serve, stop. Frees the server, not the engine. */
+static int serve(const struct config *config, struct server *server, struct engine *engine)
+{
+	struct error err;
+	int status = EXIT_OK;
+
+	if (server_start(server, engine, &err) != 0) {
+		status = refuse(&err);
+	} else {
+		note_what_was_raised(config);
+		log_info("main", "ironwald " IRONWALD_VERSION " serves %s", config->root_path);
+		/* For a supervisor or a script: from here on connections are served. */
+		puts("ready");
+		fflush(stdout);
+		if (stop_asked(NULL))
+			server_stop(server);
+		if (server_run(server, &err) != 0)
+			status = refuse(&err);
+	}
+	free_server(server);
+	return status;
+}
+
+static int run_engine(const struct config *config, struct io *io, struct server *server)
+{
+	struct engine_hooks hooks = {.cancelled = stop_asked};
+	struct engine *engine;
+	struct error err;
+	int status;
+
+	server_hooks(server, &hooks);
+	if (engine_open(io, &config->engine, &hooks, &engine, &err) != 0) {
+		free_server(server);
+		if (err.code != ERR_SHUTTING_DOWN)
+			return refuse(&err);
+		log_info("main", "stopped by a signal during recovery; the next start begins it again");
+		return EXIT_OK;
+	}
+	status = serve(config, server, engine);
+	if (engine_close(engine, &err) != 0)
+		return refuse(&err);
+	return status;
+}
+
+static int run(const struct config *config)
+{
+	struct server_options options;
+	struct server *server;
+	struct error err;
+	struct io *io;
+	uint64_t began_ns = clock_now_ns();
+	int result = io_posix_new(config->root_path, &io), status;
+
+	if (result != 0) {
+		error_set_io(&err, -result, "cannot open the data directory", config->root_path);
+		return refuse(&err);
+	}
+	server_options_of(config, &options);
+	if (server_new(&options, &server, &err) != 0)
+		status = refuse(&err);
+	else
+		status = run_engine(config, io, server);
+	io_posix_free(io);
+	if (status == EXIT_OK)
+		log_info("main", "stopped after %" PRIu64 " s", (clock_now_ns() - began_ns) / NS_PER_SECOND);
+	return status;
+}
+
+int main(int argc, char **argv)
+{
+	struct config config;
+	enum config_action action;
+	struct error err;
+
+	if (open_standard_streams() != 0)
+		return EXIT_FAILED;
+	if (config_load(argc, argv, &config, &action, &err) != 0) {
+		fprintf(stderr, "%s\n", err.message);
+		return EXIT_CONFIG;
+	}
+	switch (action) {
+	case CONFIG_HELP:
+		config_print_help(stdout);
+		return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	case CONFIG_VERSION:
+		puts("ironwald " IRONWALD_VERSION);
+		return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	case CONFIG_CHECK:
+		puts("configuration ok");
+		return fflush(stdout) == 0 ? EXIT_OK : EXIT_FAILED;
+	case CONFIG_RUN:
+		break;
+	}
+	prepare_signals();
+	log_set_level(config.log_level);
+	if (fit_descriptors(&config) != 0)
+		return EXIT_FAILED;
+	return run(&config);
+}

@@ -1,0 +1,27 @@
+/*
+ * handlers: what each method does with a request.
+ *
+ * A handler owns the call from there on: it answers it now, or copies it and answers later. Loop thread only.
+ * Invariant: spans of the request are not used after the handler has returned, unless it moved `owner`, which may
+ * hold the bytes that they point into.
+ */
+#ifndef IRONWALD_HANDLERS_H
+#define IRONWALD_HANDLERS_H
+
+#include "call.h"
+#include "engine.h"
+#include "message.h"
+
+/* owner: a buffer that holds the frame and may be taken ({0} is left), or NULL. */
+typedef void (*handler)(struct call *call, const struct request *request, struct buf *owner);
+
+/* handlers_info.c, handlers_read.c, handlers_write.c, handlers_stats.c: one per row of methods.def. */
+#define METHOD(suffix, name, right)                                                                                    \
+	void handle_##suffix(struct call *call, const struct request *request, struct buf *owner);
+#include "methods.def"
+#undef METHOD
+
+/* What the engine has completed; every op was submitted by handlers_write.c. Frees it. */
+void handle_completed(struct op *op);
+
+#endif

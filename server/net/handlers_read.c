@@ -1,0 +1,212 @@
+/*
+ * handlers_read: get, get_batch, iter.
+ *
+ * A read is tried at once on the loop thread, as long as nothing has to wait and little is asked; what is more goes
+ * to libuv's pool, with room for its answer counted as in flight. An iter that finds nothing may wait first.
+ */
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <uv.h>
+
+#include "clock.h"
+#include "frame.h"
+#include "handlers.h"
+#include "read_job.h"
+#include "waiters.h"
+
+#define ITER_DEFAULT_BYTES (UINT64_C(1024) * 1024)
+/* What an iter gives at most while all connections together are at their bound. */
+#define ITER_SCARCE_BYTES (UINT64_C(64) * 1024)
+
+struct read_call {
+	struct call call;
+	struct read_job job;
+	struct waiter waiter;
+	uv_work_t work;
+};
+
+static void finish(struct read_call *read)
+{
+	if (read->job.error != NULL)
+		call_fail(&read->call, read->job.error);
+	else
+		call_send(&read->call, &read->job.answer);
+	read_job_free(&read->job);
+	free(read);
+}
+
+static void pool_work(uv_work_t *work)
+{
+	struct read_call *read = work->data;
+	read_job_run(&read->job, false);
+}
+
+static void pool_done(uv_work_t *work, int status)
+{
+	(void)status; /* never cancelled */
+	struct read_call *read = work->data;
+	read->call.net->pool_reads--;
+	finish(read);
+}
+
+/* [any] */
+static bool is_dead(void *arg)
+{
+	return conn_dead(arg);
+}
+
+static void run(struct read_call *read)
+{
+	struct net *net = read->call.net;
+	struct read_job *job = &read->job;
+	if (conn_dead(read->call.conn) || read_job_run(job, true)) {
+		net->stats.reads_on_loop++;
+		finish(read);
+		return;
+	}
+	uint64_t reserve = net->options.max_message_bytes;
+	if (job->kind == READ_ITER && job->max_bytes < reserve)
+		reserve = job->max_bytes;
+	call_charge(&read->call, sizeof(*read) + job->ids_bytes.cap + (size_t)reserve);
+	read->work.data = read;
+	net->stats.reads_in_pool++;
+	net->pool_reads++;
+	uv_queue_work(&net->loop, &read->work, pool_work, pool_done); /* fails only without a callback */
+}
+
+/* NULL: no such stream, or no memory; the call was answered. */
+static struct read_call *start(struct call *call, enum read_kind kind, struct span name)
+{
+	struct net *net = call->net;
+	struct stream *stream = engine_find(net->engine, (const char *)name.data, name.len);
+	if (stream == NULL) {
+		call_fail_stream_not_found(call, name);
+		return NULL;
+	}
+	struct read_call *read = malloc(sizeof(*read));
+	if (read == NULL) {
+		struct error err;
+		error_set(&err, ERR_BUSY, "no memory for the request: send it again later");
+		call_fail(call, &err);
+		return NULL;
+	}
+	*read = (struct read_call){.call = *call};
+	read->job = (struct read_job){
+		.kind = kind,
+		.engine = net->engine,
+		.stream = stream,
+		.view = stream_view(stream),
+		.msgid = call->msgid,
+		.max_message_bytes = net->options.max_message_bytes,
+		.cancelled = is_dead,
+		.cancelled_arg = call->conn,
+	};
+	return read;
+}
+
+void handle_GET(struct call *call, const struct request *request, struct buf *owner)
+{
+	(void)owner;
+	struct span name;
+	uint64_t id;
+	struct error err;
+	if (field_stream(&request->params, &name, &err) != 0 || field_u64(&request->params, KEY_ID, &id, &err) != 0) {
+		call_fail(call, &err);
+		return;
+	}
+	struct read_call *read = start(call, READ_GET, name);
+	if (read == NULL)
+		return;
+	read->job.id = id;
+	call_charge(&read->call, sizeof(*read));
+	run(read);
+}
+
+void handle_GET_BATCH(struct call *call, const struct request *request, struct buf *owner)
+{
+	(void)owner;
+	struct span name;
+	struct u64_array ids;
+	struct error err;
+	if (field_stream(&request->params, &name, &err) != 0 ||
+		field_u64_array(&request->params, KEY_IDS, &ids, &err) != 0) {
+		call_fail(call, &err);
+		return;
+	}
+	struct read_call *read = start(call, READ_GET_BATCH, name);
+	if (read == NULL)
+		return;
+	call_charge(&read->call, sizeof(*read) + ids.elements.len);
+	if (buf_append(&read->job.ids_bytes, ids.elements.data, ids.elements.len) != 0) {
+		error_set(&err, ERR_BUSY, "no memory for %" PRIu32 " ids: ask for less at once", ids.count);
+		call_fail(&read->call, &err);
+		read_job_free(&read->job);
+		free(read);
+		return;
+	}
+	read->job.ids =
+		(struct u64_array){.elements = {read->job.ids_bytes.data, ids.elements.len}, .count = ids.count};
+	run(read);
+}
+
+/* The entry is there, or the wait is over. */
+static void woken(struct waiter *waiter)
+{
+	struct read_call *read = (struct read_call *)((char *)waiter - offsetof(struct read_call, waiter));
+	read->call.started_ns = clock_now_ns();
+	read->job.view = stream_view(read->job.stream);
+	call_charge(&read->call, sizeof(*read));
+	run(read);
+}
+
+struct iter_params {
+	struct span name;
+	bool has_start;
+	uint64_t start_id, max_entries, max_bytes, wait_ms;
+};
+
+static int iter_params_of(const struct fields *params, struct iter_params *ret, struct error *err)
+{
+	ret->has_start = fields_has(params, KEY_START_ID);
+	if (field_stream(params, &ret->name, err) != 0 ||
+		field_u64_or(params, KEY_START_ID, 0, &ret->start_id, err) != 0 ||
+		field_u64_or(params, KEY_MAX_ENTRIES, UINT64_MAX, &ret->max_entries, err) != 0 ||
+		field_u64_or(params, KEY_MAX_BYTES, ITER_DEFAULT_BYTES, &ret->max_bytes, err) != 0)
+		return -1;
+	return field_u64_or(params, KEY_WAIT_MS, 0, &ret->wait_ms, err);
+}
+
+void handle_ITER(struct call *call, const struct request *request, struct buf *owner)
+{
+	(void)owner;
+	struct net *net = call->net;
+	struct iter_params params;
+	struct error err;
+	if (iter_params_of(&request->params, &params, &err) != 0) {
+		call_fail(call, &err);
+		return;
+	}
+	struct read_call *read = start(call, READ_ITER, params.name);
+	if (read == NULL)
+		return;
+	struct read_job *job = &read->job;
+	job->has_start = params.has_start;
+	job->start = params.has_start ? params.start_id : job->view.first;
+	job->max_entries = params.max_entries;
+	job->max_bytes = params.max_bytes;
+	if (conn_group_is_full(net->conns) && job->max_bytes > ITER_SCARCE_BYTES)
+		job->max_bytes = ITER_SCARCE_BYTES;
+	if (params.wait_ms > 0 && job->start >= job->view.end) {
+		struct session *session = conn_user(call->conn);
+		uint64_t wait_ms =
+			params.wait_ms < net->options.max_wait_ms ? params.wait_ms : net->options.max_wait_ms;
+		read->waiter = (struct waiter){
+			.wake_cb = woken, .id = job->start, .deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS};
+		if (waiters_add(net->waiters, &read->waiter, job->stream, &session->waiting))
+			return;
+	}
+	call_charge(&read->call, sizeof(*read));
+	run(read);
+}

@@ -1,0 +1,310 @@
+#include "server.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+#include "dispatch.h"
+#include "handlers.h"
+#include "log.h"
+#include "server_impl.h"
+
+#define MIB (UINT64_C(1024) * 1024)
+
+/* What is thrown away of a connection that is ended: so much, or for so long. */
+#define DRAIN_TIMEOUT_NS (5 * NS_PER_SECOND)
+#define DRAIN_BYTES (64 * MIB)
+
+#define TICK_MS_MIN 10
+#define TICK_MS_MAX 500
+
+void server_options_default(struct server_options *options)
+{
+	*options = (struct server_options){
+		.max_message_bytes = 16 * MIB,
+		.max_inflight_bytes = 64 * MIB,
+		.max_inflight_bytes_total = 512 * MIB,
+		.max_connections = 1024,
+		.write_timeout_ns = 30 * NS_PER_SECOND,
+		.shutdown_timeout_ns = 10 * NS_PER_SECOND,
+		.max_wait_ms = 60000,
+		.sync_mode = "strict",
+		.compression = "none",
+	};
+}
+
+/* ---- what happens on the loop ------------------------------------------------------------------------------------ */
+
+static void on_expiry(uv_timer_t *timer)
+{
+	struct server *server = timer->data;
+	server->expiry_ns = UINT64_MAX;
+	waiters_expire(server->net.waiters, clock_now_ns());
+}
+
+static void set_expiry(struct server *server)
+{
+	uint64_t deadline_ns = waiters_next_deadline_ns(server->net.waiters);
+	if (deadline_ns == server->expiry_ns)
+		return;
+	server->expiry_ns = deadline_ns;
+	if (deadline_ns == UINT64_MAX) {
+		uv_timer_stop(&server->expiry);
+		return;
+	}
+	uint64_t now_ns = clock_now_ns();
+	uint64_t left_ns = deadline_ns > now_ns ? deadline_ns - now_ns : 0;
+	uv_update_time(&server->net.loop);
+	uv_timer_start(&server->expiry, on_expiry, left_ns / NS_PER_MS + 1, 0);
+}
+
+static void on_wake(uv_async_t *async)
+{
+	struct server *server = async->data;
+	struct net *net = &server->net;
+	if (net->engine == NULL) /* woken while it was being opened */
+		return;
+	for (struct op *op = engine_take(net->engine), *next; op != NULL; op = next) {
+		next = op->next;
+		if (op->stream != NULL)
+			waiters_touch(net->waiters, op->stream);
+		handle_completed(op);
+	}
+	waiters_run(net->waiters);
+}
+
+static void on_busy(uv_idle_t *idle)
+{
+	(void)idle; /* that it is active keeps the loop from waiting */
+}
+
+/* Everything that one turn of the loop has made goes out together: ops to the writers, answers to the sockets. */
+static void on_turn(uv_prepare_t *prepare)
+{
+	struct server *server = prepare->data;
+	struct net *net = &server->net;
+	engine_kick(net->engine);
+	bool more = conn_group_service(net->conns);
+	engine_kick(net->engine); /* requests that were held back until now */
+	if (more)
+		uv_idle_start(&server->busy, on_busy);
+	else
+		uv_idle_stop(&server->busy);
+	set_expiry(server);
+	shutdown_check(server);
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+	struct server *server = timer->data;
+	conn_group_tick(server->net.conns, clock_now_ns());
+	accept_retry(server);
+}
+
+static void on_message(struct conn *conn, struct span payload, struct buf *owner, void *arg)
+{
+	struct server *server = arg;
+	dispatch_message(&server->net, conn, payload, owner);
+}
+
+static void on_input_end(struct conn *conn, void *arg)
+{
+	struct server *server = arg;
+	struct session *session = conn_user(conn);
+	waiters_wake_owner(server->net.waiters, &session->waiting);
+}
+
+static void on_closed(struct conn *conn, void *arg)
+{
+	accept_closed(arg, conn);
+}
+
+static const struct conn_events conn_events = {
+	.message_cb = on_message, .input_end_cb = on_input_end, .closed_cb = on_closed};
+
+/* ---- life -------------------------------------------------------------------------------------------------------- */
+
+static int copy_options(struct server *server, const struct server_options *options, struct error *err)
+{
+	struct server_options *own = &server->net.options;
+	*own = *options;
+	own->unix_path = NULL;
+	own->sync_mode = strdup(options->sync_mode);
+	own->compression = strdup(options->compression);
+	if (options->unix_path != NULL)
+		own->unix_path = strdup(options->unix_path);
+	if (own->sync_mode == NULL || own->compression == NULL ||
+		(options->unix_path != NULL && own->unix_path == NULL))
+		return error_set(err, ERR_CONFIG, "no memory for the server's options");
+	if (options->tcp_count > SERVER_MAX_LISTEN)
+		return error_set(err, ERR_CONFIG, "at most %d addresses can be listened on", SERVER_MAX_LISTEN);
+	if (options->tcp_count > 0)
+		memcpy(server->addresses, options->tcp_addresses, options->tcp_count * sizeof(server->addresses[0]));
+	own->tcp_addresses = server->addresses;
+	return 0;
+}
+
+static int make_rooms(struct server *server, struct error *err)
+{
+	const struct server_options *options = &server->net.options;
+	const struct conn_limits limits = {
+		.max_message_bytes = options->max_message_bytes,
+		.max_inflight_bytes = options->max_inflight_bytes,
+		.max_inflight_bytes_total = options->max_inflight_bytes_total,
+		.idle_timeout_ns = options->idle_timeout_ns,
+		.write_timeout_ns = options->write_timeout_ns,
+		.drain_timeout_ns = DRAIN_TIMEOUT_NS,
+		.drain_bytes = DRAIN_BYTES,
+	};
+	server->net.conns = conn_group_new(&limits, &conn_events, server);
+	server->net.waiters = waiters_new();
+	if (server->net.conns == NULL || server->net.waiters == NULL)
+		return error_set(err, ERR_CONFIG, "no memory for the server");
+	return 0;
+}
+
+static uint64_t tick_ms(const struct server_options *options)
+{
+	const uint64_t timeouts_ns[] = {
+		options->idle_timeout_ns, options->write_timeout_ns, options->shutdown_timeout_ns};
+	uint64_t ms = TICK_MS_MAX;
+	for (size_t i = 0; i < sizeof(timeouts_ns) / sizeof(timeouts_ns[0]); i++) {
+		uint64_t quarter_ms = timeouts_ns[i] / 4 / NS_PER_MS;
+		if (timeouts_ns[i] != 0 && quarter_ms < ms)
+			ms = quarter_ms;
+	}
+	return ms < TICK_MS_MIN ? TICK_MS_MIN : ms;
+}
+
+static int open_handles(struct server *server, struct error *err)
+{
+	uv_loop_t *loop = &server->net.loop;
+	int result = uv_loop_init(loop);
+	if (result != 0)
+		return error_set(err, ERR_CONFIG, "cannot make the event loop: %s", uv_strerror(result));
+	result = uv_async_init(loop, &server->wake, on_wake);
+	if (result != 0) {
+		uv_loop_close(loop);
+		return error_set(err, ERR_CONFIG, "cannot make the event loop: %s", uv_strerror(result));
+	}
+	uv_prepare_init(loop, &server->turn);
+	uv_idle_init(loop, &server->busy);
+	uv_timer_init(loop, &server->tick);
+	uv_timer_init(loop, &server->expiry);
+	server->wake.data = server->turn.data = server->tick.data = server->expiry.data = server;
+	server->expiry_ns = UINT64_MAX;
+	server->handles_open = true;
+	return 0;
+}
+
+int server_new(const struct server_options *options, struct server **ret_server, struct error *err)
+{
+	struct server *server = calloc(1, sizeof(*server));
+	if (server == NULL)
+		return error_set(err, ERR_CONFIG, "no memory for the server");
+	if (copy_options(server, options, err) != 0 || make_rooms(server, err) != 0 || open_handles(server, err) != 0) {
+		server_free(server);
+		return -1;
+	}
+	server->net.started_ns = clock_now_ns();
+	*ret_server = server;
+	return 0;
+}
+
+/* [any] */
+static void notify(void *arg)
+{
+	struct server *server = arg;
+	uv_async_send(&server->wake);
+}
+
+void server_hooks(struct server *server, struct engine_hooks *hooks)
+{
+	hooks->notify_cb = notify;
+	hooks->notify_arg = server;
+}
+
+static int take_signals(struct server *server, struct error *err)
+{
+	uv_loop_t *loop = &server->net.loop;
+	int result = uv_signal_init(loop, &server->sigterm);
+	if (result == 0)
+		result = uv_signal_init(loop, &server->sigint);
+	server->sigterm.data = server->sigint.data = server;
+	if (result == 0)
+		result = uv_signal_start(&server->sigterm, shutdown_signal_cb, SIGTERM);
+	if (result == 0)
+		result = uv_signal_start(&server->sigint, shutdown_signal_cb, SIGINT);
+	if (result != 0)
+		return error_set(err, ERR_CONFIG, "cannot watch for SIGTERM and SIGINT: %s", uv_strerror(result));
+	return 0;
+}
+
+int server_start(struct server *server, struct engine *engine, struct error *err)
+{
+	struct net *net = &server->net;
+	net->engine = engine;
+	signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error of one write */
+	for (size_t i = 0; i < net->options.tcp_count; i++) {
+		struct listener **slot = &server->listeners[server->listener_count];
+		if (listener_open_tcp(&net->loop, &server->addresses[i], accept_cb, server, slot, err) != 0)
+			return -1;
+		server->listener_count++;
+	}
+	if (net->options.unix_path != NULL) {
+		struct listener **slot = &server->listeners[server->listener_count];
+		if (listener_open_unix(&net->loop, net->options.unix_path, accept_cb, server, slot, err) != 0)
+			return -1;
+		server->listener_count++;
+	}
+	uv_prepare_start(&server->turn, on_turn);
+	uint64_t every_ms = tick_ms(&net->options);
+	uv_timer_start(&server->tick, on_tick, every_ms, every_ms);
+	return take_signals(server, err);
+}
+
+void server_stop(struct server *server)
+{
+	shutdown_begin(server, "asked to");
+}
+
+int server_run(struct server *server, struct error *err)
+{
+	uv_run(&server->net.loop, UV_RUN_DEFAULT);
+	if (!server->net.stopping)
+		return error_set(err, ERR_CONFIG, "the event loop ended without being asked to");
+	return 0;
+}
+
+static void close_handle(uv_handle_t *handle)
+{
+	if (handle->loop != NULL && !uv_is_closing(handle))
+		uv_close(handle, NULL);
+}
+
+void server_free(struct server *server)
+{
+	if (server == NULL)
+		return;
+	if (server->handles_open) {
+		for (size_t i = 0; i < server->listener_count; i++)
+			listener_close(server->listeners[i]);
+		conn_group_abort(server->net.conns);
+		close_handle((uv_handle_t *)&server->wake);
+		close_handle((uv_handle_t *)&server->turn);
+		close_handle((uv_handle_t *)&server->busy);
+		close_handle((uv_handle_t *)&server->tick);
+		close_handle((uv_handle_t *)&server->expiry);
+		close_handle((uv_handle_t *)&server->sigterm);
+		close_handle((uv_handle_t *)&server->sigint);
+		uv_run(&server->net.loop, UV_RUN_DEFAULT); /* closing, and reads that are still in the pool */
+		uv_loop_close(&server->net.loop);
+	}
+	conn_group_free(server->net.conns);
+	waiters_free(server->net.waiters);
+	free((char *)server->net.options.unix_path);
+	free((char *)server->net.options.sync_mode);
+	free((char *)server->net.options.compression);
+	free(server);
+}

@@ -1,0 +1,76 @@
+/*
+ * server: the daemon's network side, whole: loop, listeners, connections, request handlers, graceful stop.
+ *
+ * Owns the uv loop and everything on it. All functions are called by one thread, the loop thread; only the hook
+ * that server_hooks hands out may be called by any thread.
+ * Invariant: every request that was read is answered exactly once, and nothing on the loop thread waits for a disk.
+ *
+ * Order of use:
+ *   server_new      loop and the handle that the engine's hook wakes (so that the engine can be opened with it)
+ *   server_hooks    fills in notify_cb and notify_arg
+ *   engine_open     the caller's
+ *   server_start    binds and listens
+ *   server_run      serves until SIGTERM, SIGINT or server_stop, and until the graceful stop is done
+ *   server_free     closes what is left; before engine_close, which then has no op in hand
+ */
+#ifndef IRONWALD_SERVER_H
+#define IRONWALD_SERVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/socket.h>
+
+#include "engine.h"
+#include "error.h"
+
+#define SERVER_MAX_LISTEN 16
+
+struct server_options {
+	/* Where to listen: IPv4 or IPv6 addresses, port 0 is chosen by the system (and logged). At most
+	 * SERVER_MAX_LISTEN are legal. */
+	const struct sockaddr_storage *tcp_addresses;
+	size_t tcp_count;
+	const char *unix_path; /* NULL: none. A socket file that nobody serves is replaced. */
+
+	uint64_t max_message_bytes;	   /* N of a frame, in and out; at least 128 KiB */
+	uint64_t max_inflight_bytes;	   /* per connection: request bytes held and answers queued */
+	uint64_t max_inflight_bytes_total; /* the same, for all connections together */
+	uint32_t max_connections;	   /* over it: Busy, and closed */
+	uint64_t idle_timeout_ns;	   /* nothing asked, nothing owed: closed; 0: never */
+	uint64_t write_timeout_ns;	   /* answers that make no way to the client: closed; 0: never */
+	uint64_t shutdown_timeout_ns;	   /* graceful stop: how long clients have to take their last answers */
+	uint64_t max_wait_ms;		   /* cap of iter's wait_ms */
+
+	/* For hello, spelled as in the configuration. */
+	const char *sync_mode, *compression;
+};
+
+struct server;
+
+/* 16M, 64M, 512M, 1024 connections, idle never, write 30 s, shutdown 10 s, wait 60,000 ms; modes "strict", "none";
+ * no address. */
+void server_options_default(struct server_options *options);
+
+/* Copies options (addresses and texts too). */
+int server_new(const struct server_options *options, struct server **ret_server, struct error *err);
+
+/* Fills notify_cb and notify_arg; the rest is left alone. */
+void server_hooks(struct server *server, struct engine_hooks *hooks);
+
+/* Binds all addresses and listens; logs `listening on tcp ADDR:PORT` or `listening on unix PATH` for each. From here
+ * on SIGTERM and SIGINT are taken by the loop. engine is borrowed until server_free. ERR_CONFIG with one line that
+ * names the address; nothing stays bound then but what server_free closes. */
+int server_start(struct server *server, struct engine *engine, struct error *err);
+
+/* Begins the graceful stop, as SIGTERM does. For a signal that was taken before server_start. */
+void server_stop(struct server *server);
+
+/* Serves until the graceful stop is done: no accepting, what was read is answered (waiting iters empty), the engine
+ * has no op in hand, connections closed. A second signal ends the process at once with status 1. Returns 0; -1 if the
+ * loop failed (err is filled). */
+int server_run(struct server *server, struct error *err);
+
+/* Closes what is open and removes the Unix socket file. NULL is legal. */
+void server_free(struct server *server);
+
+#endif

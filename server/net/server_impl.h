@@ -1,0 +1,54 @@
+/*
+ * server_impl: what server.c, shutdown.c and accept.c share; nobody else includes it.
+ *
+ * Owns the loop and all handles on it. Loop thread only.
+ * Invariant: once net.stopping is set nothing is accepted, and the loop ends when nothing is in hand any more.
+ */
+#ifndef IRONWALD_SERVER_IMPL_H
+#define IRONWALD_SERVER_IMPL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "listener.h"
+#include "net.h"
+#include "server.h"
+
+/* Connections over max_connections that are being told so. */
+#define REFUSED_MAX 8
+
+struct server {
+	struct net net;
+	struct sockaddr_storage addresses[SERVER_MAX_LISTEN];
+	struct listener *listeners[SERVER_MAX_LISTEN + 1];
+	size_t listener_count;
+	uv_async_t wake;    /* the engine has completions */
+	uv_prepare_t turn;  /* once per loop turn, before it waits */
+	uv_idle_t busy;	    /* active while the next turn must not wait */
+	uv_timer_t tick;    /* timeouts of connections */
+	uv_timer_t expiry;  /* the next waiting iter */
+	uint64_t expiry_ns; /* what it is set to; UINT64_MAX: not set */
+	uv_signal_t sigterm, sigint;
+	bool handles_open;
+
+	struct conn *refused[REFUSED_MAX]; /* the oldest at refused_at */
+	size_t refused_at;
+	uint64_t refused_count; /* now */
+	uint64_t accepted_number;
+	uint64_t accept_logged_ns;
+	bool accept_again; /* somebody may wait who could not be accepted */
+};
+
+/* accept.c */
+void accept_cb(uv_stream_t *stream, int status, void *arg);
+void accept_retry(struct server *server);
+/* The connection is closed. */
+void accept_closed(struct server *server, struct conn *conn);
+
+/* shutdown.c */
+void shutdown_begin(struct server *server, const char *why);
+void shutdown_signal_cb(uv_signal_t *handle, int number);
+/* Ends the loop if all is done. */
+void shutdown_check(struct server *server);
+
+#endif

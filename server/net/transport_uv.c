@@ -1,0 +1,180 @@
+#include "transport_uv.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define KEEPALIVE_SECONDS 60
+
+/* struct iovec goes to libuv as it is. */
+_Static_assert(sizeof(struct iovec) == sizeof(uv_buf_t), "uv_buf_t is an iovec");
+_Static_assert(offsetof(struct iovec, iov_base) == offsetof(uv_buf_t, base), "uv_buf_t is an iovec");
+_Static_assert(offsetof(struct iovec, iov_len) == offsetof(uv_buf_t, len), "uv_buf_t is an iovec");
+
+struct transport_uv {
+	struct transport base;
+	union {
+		uv_handle_t any;
+		uv_stream_t stream;
+		uv_tcp_t tcp;
+		uv_pipe_t pipe;
+	} handle;
+	uv_write_t write;
+	uv_shutdown_t shutdown;
+};
+
+static struct transport_uv *of_base(struct transport *transport)
+{
+	return (struct transport_uv *)transport;
+}
+
+static void on_alloc(uv_handle_t *handle, size_t suggested, uv_buf_t *buf)
+{
+	(void)suggested;
+	struct transport_uv *uv = handle->data;
+	uint8_t *base = NULL;
+	size_t len = 0;
+	uv->base.events->alloc_cb(&base, &len, uv->base.arg);
+	buf->base = (char *)base;
+	buf->len = len;
+}
+
+static void on_read(uv_stream_t *stream, ssize_t count, const uv_buf_t *buf)
+{
+	(void)buf;
+	struct transport_uv *uv = stream->data;
+	if (count == 0) /* nothing there after all */
+		return;
+	if (count == UV_EOF)
+		count = 0;
+	uv->base.events->read_cb(count, uv->base.arg);
+}
+
+static int uv_transport_read_start(struct transport *transport)
+{
+	return uv_read_start(&of_base(transport)->handle.stream, on_alloc, on_read);
+}
+
+static void uv_transport_read_stop(struct transport *transport)
+{
+	uv_read_stop(&of_base(transport)->handle.stream);
+}
+
+static ssize_t uv_transport_try_write(struct transport *transport, const struct iovec *iov, int count)
+{
+	int done = uv_try_write(&of_base(transport)->handle.stream, (const uv_buf_t *)iov, (unsigned)count);
+	return done == UV_EAGAIN ? 0 : done;
+}
+
+static void on_written(uv_write_t *write, int status)
+{
+	struct transport_uv *uv = write->data;
+	uv->base.events->written_cb(status, uv->base.arg);
+}
+
+static int uv_transport_write(struct transport *transport, const struct iovec *iov, int count)
+{
+	struct transport_uv *uv = of_base(transport);
+	uv->write.data = uv;
+	return uv_write(&uv->write, &uv->handle.stream, (const uv_buf_t *)iov, (unsigned)count, on_written);
+}
+
+static size_t uv_transport_unsent_bytes(struct transport *transport)
+{
+	return uv_stream_get_write_queue_size(&of_base(transport)->handle.stream);
+}
+
+static void on_shutdown(uv_shutdown_t *shutdown, int status)
+{
+	struct transport_uv *uv = shutdown->data;
+	uv->base.events->shutdown_cb(status, uv->base.arg);
+}
+
+static int uv_transport_shutdown(struct transport *transport)
+{
+	struct transport_uv *uv = of_base(transport);
+	uv->shutdown.data = uv;
+	return uv_shutdown(&uv->shutdown, &uv->handle.stream, on_shutdown);
+}
+
+static void on_closed(uv_handle_t *handle)
+{
+	struct transport_uv *uv = handle->data;
+	uv->base.events->closed_cb(uv->base.arg);
+	free(uv);
+}
+
+static void uv_transport_close(struct transport *transport)
+{
+	uv_close(&of_base(transport)->handle.any, on_closed);
+}
+
+static const struct transport_ops uv_ops = {
+	.read_start = uv_transport_read_start,
+	.read_stop = uv_transport_read_stop,
+	.try_write = uv_transport_try_write,
+	.write = uv_transport_write,
+	.unsent_bytes = uv_transport_unsent_bytes,
+	.shutdown = uv_transport_shutdown,
+	.close = uv_transport_close,
+};
+
+static void free_unused(uv_handle_t *handle)
+{
+	free(handle->data);
+}
+
+static void name_tcp_peer(struct transport_uv *uv, uint64_t number)
+{
+	struct sockaddr_storage address;
+	int len = sizeof(address);
+	char host[48] = "?";
+	if (uv_tcp_getpeername(&uv->handle.tcp, (struct sockaddr *)&address, &len) != 0) {
+		snprintf(uv->base.peer, sizeof(uv->base.peer), "tcp #%" PRIu64, number);
+		return;
+	}
+	if (address.ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
+		uv_ip6_name(in6, host, sizeof(host));
+		snprintf(uv->base.peer, sizeof(uv->base.peer), "[%s]:%u", host, ntohs(in6->sin6_port));
+	} else {
+		const struct sockaddr_in *in4 = (const struct sockaddr_in *)&address;
+		uv_ip4_name(in4, host, sizeof(host));
+		snprintf(uv->base.peer, sizeof(uv->base.peer), "%s:%u", host, ntohs(in4->sin_port));
+	}
+}
+
+int transport_uv_accept(uv_stream_t *listener, uint64_t number, struct transport **ret_transport)
+{
+	struct transport_uv *uv = calloc(1, sizeof(*uv));
+	if (uv == NULL)
+		return -ENOMEM;
+	bool tcp = listener->type == UV_TCP;
+	int result =
+		tcp ? uv_tcp_init(listener->loop, &uv->handle.tcp) : uv_pipe_init(listener->loop, &uv->handle.pipe, 0);
+	if (result != 0) {
+		free(uv);
+		return result;
+	}
+	uv->base.ops = &uv_ops;
+	uv->handle.any.data = uv;
+	result = uv_accept(listener, &uv->handle.stream);
+	if (result != 0) {
+		uv_close(&uv->handle.any, free_unused);
+		return result;
+	}
+	if (tcp) {
+		/* A peer that is gone already makes these fail; the first read will say so. */
+		uv_tcp_nodelay(&uv->handle.tcp, 1);
+		uv_tcp_keepalive(&uv->handle.tcp, 1, KEEPALIVE_SECONDS);
+		name_tcp_peer(uv, number);
+	} else {
+		snprintf(uv->base.peer, sizeof(uv->base.peer), "unix #%" PRIu64, number);
+	}
+	*ret_transport = &uv->base;
+	return 0;
+}

@@ -1,0 +1,510 @@
+#!/usr/bin/python3
+"""The tool `ironwal`, run as a user runs it: against the real daemon, and against a server of this script that fails
+on purpose. Usage: test_tool.py IRONWAL IRONWALD"""
+
+import base64
+import json
+import os
+import pty
+import resource
+import select
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import unittest
+
+import msgpack
+
+IRONWAL, IRONWALD = sys.argv[1:3]
+COMMANDS = ["append", "get", "cat", "streams", "info", "truncate", "segment-start", "sync", "ping", "stats"]
+OK, FAILED, USAGE, CONNECTION = 0, 1, 2, 3
+
+
+def environment(**more):
+    env = {k: v for k, v in os.environ.items() if k != "IRONWAL_CONNECT"}
+    env.update(more)
+    return env
+
+
+def run(*args, connect=None, stdin=b"", expect=OK, stdout=subprocess.PIPE, env=None,
+        before=None):
+    """Runs the tool; returns (stdout, stderr). Errors must be one line."""
+    command = [IRONWAL] + (["--connect", connect] if connect else []) + list(args)
+    done = subprocess.run(command, input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env or environment(),
+                          preexec_fn=before, timeout=120)
+    text = done.stderr.decode()
+    assert done.returncode == expect, "%r: status %d, expected %d: %s" % (args, done.returncode, expect, text)
+    assert (text == "") == (expect == OK), "%r: %r" % (args, text)
+    assert text.count("\n") <= 1 or expect == USAGE, "more than one line: %r" % text
+    return done.stdout, text
+
+
+def until(condition, what):
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end, "never: " + what
+        time.sleep(0.01)
+
+
+class Connection:
+    """Frames over a socket, for what the tool itself cannot do."""
+
+    def __init__(self, sock):
+        self.sock = sock
+        self.file = sock.makefile("rb")
+
+    def send(self, message):
+        payload = msgpack.packb(message, use_bin_type=True)
+        self.sock.sendall(struct.pack(">I", len(payload)) + payload)
+
+    def receive(self):
+        head = self.file.read(4)
+        if len(head) < 4:
+            return None
+        payload = self.file.read(struct.unpack(">I", head)[0])
+        return msgpack.unpackb(payload, raw=False, strict_map_key=False)
+
+    def close(self):
+        self.file.close()
+        self.sock.close()
+
+
+class WithDaemon(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.dir = tempfile.mkdtemp(prefix="ironwal-tool-")
+        cls.path = cls.dir + "/socket"
+        cls.address = "unix:" + cls.path
+        cls.daemon = subprocess.Popen([IRONWALD, "--root-path=" + cls.dir + "/data", "--listen-tcp=none",
+                                       "--listen-unix=" + cls.path], stdin=subprocess.DEVNULL)
+        until(lambda: cls.daemon.poll() is not None or os.path.exists(cls.path), "the daemon's socket")
+        assert cls.daemon.poll() is None, "the daemon did not start"
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.daemon.terminate()
+        status = cls.daemon.wait(60)
+        shutil.rmtree(cls.dir)
+        assert status == 0, "the daemon ended with %d" % status
+
+    def tool(self, *args, **kwargs):
+        return run(*args, connect=self.address, **kwargs)
+
+    def out(self, *args, **kwargs):
+        return self.tool(*args, **kwargs)[0].decode()
+
+    def file(self, name, content):
+        path = os.path.join(self.dir, name)
+        with open(path, "wb") as f:
+            f.write(content)
+        return path
+
+    def test_ping(self):
+        self.assertIn("ironwald/", self.out("ping"))
+        answer = json.loads(self.out("ping", "--json"))
+        self.assertEqual(answer["protocol"], 1)
+        self.assertEqual(answer["address"], self.address)
+        self.assertEqual(run("ping", env=environment(IRONWAL_CONNECT=self.address))[0][:9], b"ironwald/")
+
+    def test_append_and_get_one(self):
+        odd = b"\0binary\n\xff\xfe\n"
+        self.assertEqual(self.out("append", "one", "first"), "0\n")
+        self.assertEqual(self.out("append", "one", stdin=odd), "1\n")
+        self.assertEqual(self.out("append", "one", "--file", self.file("one", odd * 1000)), "2\n")
+        self.assertEqual(self.out("append", "one", stdin=b""), "3\n")
+        self.assertEqual(self.out("append", "one", "--", "--dashes"), "4\n")
+        answer = json.loads(self.out("append", "--sync", "--json", "one", "x"))
+        self.assertEqual(answer, {"id": 5, "durable": True})
+        self.assertEqual(self.tool("get", "one", "0")[0], b"first")
+        self.assertEqual(self.tool("get", "one", "1")[0], odd)
+        self.assertEqual(self.tool("get", "one", "2")[0], odd * 1000)
+        self.assertEqual(self.tool("get", "one", "3")[0], b"")
+        self.assertEqual(self.tool("get", "one", "4")[0], b"--dashes")
+        self.assertEqual(json.loads(self.out("--json", "get", "one", "0")), {"id": 0, "entry": "first"})
+        answer = json.loads(self.out("get", "--json", "one", "1"))
+        self.assertEqual(base64.b64decode(answer["entry_base64"]), odd)
+        self.assertIn("no entry 99", self.tool("get", "one", "99", expect=FAILED)[1])
+        self.assertIn("StreamNotFound", self.tool("get", "nowhere", "0", expect=FAILED)[1])
+
+    def test_expected_id(self):
+        self.assertEqual(self.out("append", "--expected-id", "0", "expected", "a"), "0\n")
+        err = self.tool("append", "--expected-id", "0", "expected", "a", expect=FAILED)[1]
+        self.assertIn("Conflict", err)
+        self.assertIn("nothing was written", err)
+        err = json.loads(self.tool("append", "--json", "--expected-id", "7", "expected", "a", expect=FAILED)[1])
+        self.assertEqual(err["error"]["code"], "Conflict")
+        self.assertEqual((err["error"]["expected"], err["error"]["actual"]), (7, 1))
+        self.assertEqual((err["fate"], err["retriable"]), ("refused", False))
+        self.assertEqual(self.out("append", "--lines", "--expected-id", "1", "expected", stdin=b"b\nc\n"),
+                         "2 entries, ids 1 to 2\n")
+        self.tool("append", "--lines", "--expected-id", "1", "expected", stdin=b"", expect=FAILED)
+        self.assertEqual(self.out("append", "--lines", "--expected-id", "3", "expected", stdin=b""), "0 entries\n")
+        self.assertEqual(self.out("info", "expected").split("\n")[2], "end          3")
+
+    def test_lines(self):
+        content = b"one\n\n\0three\xff\nlast without newline"
+        self.assertEqual(self.out("append", "--lines", "lines", stdin=content), "4 entries, ids 0 to 3\n")
+        self.assertEqual(self.tool("cat", "lines")[0], content + b"\n")
+        self.assertEqual(self.tool("cat", "--raw", "lines")[0], content.replace(b"\n", b""))
+        self.assertEqual(self.tool("cat", "--ids", "--from", "1", "--max", "2", "lines")[0],
+                         b"1\t\n2\t\0three\xff\n")
+        self.assertEqual(self.tool("cat", "--max", "0", "lines")[0], b"")
+        rows = [json.loads(row) for row in self.out("cat", "--json", "lines").splitlines()]
+        self.assertEqual(rows[0], {"id": 0, "entry": "one"})
+        self.assertEqual(base64.b64decode(rows[2]["entry_base64"]), b"\0three\xff")
+        self.assertEqual(self.tool("get", "lines", "1")[0], b"")
+        answer = json.loads(self.out("append", "--json", "--lines", "--sync", "lines", stdin=b"a\nb\n"))
+        self.assertEqual(answer, {"entries": 2, "complete": True, "durable": True, "ranges": [
+            {"fate": "written", "lines": [1, 2], "first": 4, "end": 6}]})
+        self.assertEqual(self.out("append", "--lines", "never", stdin=b""), "0 entries\n")
+        self.tool("info", "never", expect=FAILED)
+
+    def test_many_lines_in_little_memory(self):
+        """40 MB in both directions, with no more private memory than 24 MiB (a sanitizer needs more for itself)."""
+        with open(IRONWAL, "rb") as program:
+            limited = b"__asan_init" not in program.read()
+
+        def limit():
+            if limited:
+                resource.setrlimit(resource.RLIMIT_DATA, (24 << 20, 24 << 20))
+
+        line = b"%07d " + b"x" * 200
+        content = b"".join(line % i + b"\n" for i in range(200000))
+        path = self.file("many", content)
+        self.assertEqual(self.out("append", "--lines", "--file", path, "many", before=limit),
+                         "200000 entries, ids 0 to 199999\n")
+        with open(self.dir + "/copy", "wb") as copy:
+            self.tool("cat", "many", stdout=copy, before=limit)
+        with open(self.dir + "/copy", "rb") as copy:
+            self.assertTrue(copy.read() == content)
+    def test_pausing_input_is_not_held_back(self):
+        with subprocess.Popen([IRONWAL, "--connect", self.address, "append", "--lines", "pause"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tool:
+            for i in range(3):
+                tool.stdin.write(b"line %d\n" % i)
+                tool.stdin.flush()
+                until(lambda: subprocess.run([IRONWAL, "--connect", self.address, "get", "pause", str(i)],
+                                             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0,
+                      "the line while the input is open")
+            tool.stdin.close()
+            self.assertEqual(tool.stdout.read(), b"3 entries, ids 0 to 2\n")
+            self.assertEqual(tool.wait(60), OK)
+
+    def test_interrupted_lines(self):
+        with subprocess.Popen([IRONWAL, "--connect", self.address, "append", "--lines", "interrupt"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:
+            tool.stdin.write(b"a\nb\nhalf")
+            tool.stdin.flush()
+            until(lambda: subprocess.run([IRONWAL, "--connect", self.address, "get", "interrupt", "1"],
+                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0,
+                  "the lines")
+            tool.send_signal(signal.SIGINT)
+            self.assertEqual(tool.wait(60), FAILED)
+            self.assertIn(b"lines 1 to 2 are written as ids 0 to 1, nothing is written from line 3 on",
+                          tool.stderr.read())
+
+    def test_line_too_long(self):
+        limit = json.loads(self.out("--json", "ping"))["max_message_bytes"] - 1024
+        content = b"short\n" + b"x" * limit + b"\n" + b"y" * (limit + 1) + b"\nmore\n"
+        err = self.tool("append", "--lines", "long", stdin=content, expect=FAILED)[1]
+        self.assertIn("line 3 is longer", err)
+        self.assertIn("lines 1 to 2 are written as ids 0 to 1, nothing is written from line 3 on", err)
+        self.assertEqual(self.tool("get", "long", "1")[0], b"x" * limit)
+        err = self.tool("append", "long", stdin=b"y" * (limit + 1), expect=FAILED)[1]
+        self.assertIn("nothing was written", err)
+        self.tool("append", "--file", self.dir + "/no such file", "long", expect=FAILED)
+
+    def test_follow(self):
+        self.tool("append", "follow", "zero")
+        with subprocess.Popen([IRONWAL, "--connect", self.address, "cat", "--follow", "--ids", "follow"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:
+            self.assertEqual(tool.stdout.readline(), b"0\tzero\n")
+            self.tool("append", "follow", "one")
+            self.assertEqual(tool.stdout.readline(), b"1\tone\n")
+            tool.stdout.close()  # notices by itself, without another entry
+            self.assertEqual(tool.wait(60), OK)
+            self.assertEqual(tool.stderr.read(), b"")
+        self.assertEqual(self.out("cat", "--follow", "--max", "1", "follow"), "zero\n")
+
+    def test_stream_commands(self):
+        self.tool("append", "--lines", "info", stdin=b"1\n2\n3\n")
+        info = json.loads(self.out("info", "--json", "info"))
+        self.assertEqual((info["stream"], info["first"], info["end"], info["segments"]), ("info", 0, 3, 1))
+        self.assertGreater(info["bytes"], 0)
+        rows = dict(row.rsplit(None, 1) for row in self.out("info", "info").splitlines())
+        self.assertEqual((rows["entries"], rows["durable end"]), ("3", str(info["durable_end"])))
+        self.assertEqual(self.out("segment-start", "info"), "0\n")
+        self.assertEqual(json.loads(self.out("segment-start", "--json", "info")), {"id": 0})
+        self.tool("segment-start", "nowhere", expect=FAILED)
+        self.assertEqual(self.out("truncate", "info", "3"), "0 segments deleted\n")
+        self.assertEqual(json.loads(self.out("truncate", "--json", "info", "3")), {"segments_deleted": 0})
+        self.tool("truncate", "nowhere", "3", expect=FAILED)
+        self.assertEqual(self.out("sync"), "")
+        self.assertEqual(self.out("sync", "info"), "")
+        self.assertEqual(self.out("--json", "sync"), "{}\n")
+        self.tool("sync", "nowhere", expect=FAILED)
+
+    def test_streams(self):
+        names = ["page/%05d" % i for i in range(2005)]
+        sock = socket.socket(socket.AF_UNIX)
+        sock.connect(self.path)
+        connection = Connection(sock)
+        connection.send([0, 1, "hello", {"protocol": 1}])
+        self.assertIsNone(connection.receive()[2])
+        for at in range(0, len(names), 100):
+            for i, name in enumerate(names[at:at + 100]):
+                connection.send([0, i, "append", {"stream": name, "entry": b"x"}])
+            for _ in names[at:at + 100]:
+                self.assertIsNone(connection.receive()[2])
+        connection.close()
+        self.assertEqual(self.out("streams", "--names", "page/").split("\n"), names + [""])
+        rows = self.out("streams", "page/").splitlines()
+        self.assertEqual(rows[0].split(), ["FIRST", "END", "ENTRIES", "SEGMENTS", "BYTES", "STREAM"])
+        self.assertEqual([row.split()[5] for row in rows[1:]], names)
+        self.assertEqual(rows[1].split()[:4], ["0", "1", "1", "1"])
+        self.tool("append", "odd\x1b[31m \\ \u0085 name", "x")
+        self.assertEqual(self.out("streams", "--names", "odd"), "odd\\x1b[31m \\x5c \\xc2\\x85 name\n")
+        self.assertEqual(json.loads(self.out("streams", "--json", "odd"))["stream"], "odd\x1b[31m \\ \u0085 name")
+        self.assertEqual(json.loads(self.out("streams", "--json", "--names", "odd")),
+                         {"stream": "odd\x1b[31m \\ \u0085 name"})
+        self.assertEqual(self.out("streams", "--names", "none such"), "")
+
+    def test_stats(self):
+        self.tool("append", "stats", "x")
+        stats = json.loads(self.out("--json", "stats"))
+        self.assertGreater(len(stats), 3)
+        text = self.out("stats")
+        for key in stats:
+            self.assertIn(key, text)
+
+    def test_names_that_are_refused(self):
+        self.assertIn("InvalidFilename", self.tool("append", "", "x", expect=FAILED)[1])
+        self.assertIn("InvalidFilename", self.tool("append", "x" * 256, "x", expect=FAILED)[1])
+        self.assertIn("InvalidFilename", self.tool("sync", "", expect=FAILED)[1])
+
+    def test_full_disk_and_closed_pipe(self):
+        self.tool("append", "--lines", "output", stdin=b"line\n" * 100000)
+        for args in (["cat", "output"], ["get", "output", "0"], ["info", "output"], ["--help"], ["stats", "--json"]):
+            with open("/dev/full", "wb") as full:
+                err = self.tool(*args, stdout=full, expect=FAILED)[1]
+            self.assertIn("No space left on device", err)
+        with subprocess.Popen([IRONWAL, "--connect", self.address, "cat", "output"], stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as tool:
+            self.assertEqual(tool.stdout.readline(), b"line\n")
+            tool.stdout.close()
+            self.assertEqual(tool.wait(60), OK)
+            self.assertEqual(tool.stderr.read(), b"")
+
+
+class WithoutServer(unittest.TestCase):
+    def test_help(self):
+        text = run("--help")[0].decode()
+        for command in COMMANDS:
+            self.assertIn("\n  %s " % command, text)
+            help_text = run(command, "--help")[0].decode()
+            self.assertTrue(help_text.startswith("usage: ironwal %s" % command))
+            self.assertIn("\nExample:\n  ", help_text)
+            self.assertIn("ironwal ", help_text.split("Example:")[1])
+        self.assertTrue(run("--version")[0].startswith(b"ironwal "))
+
+    def test_usage(self):
+        for args in ([], ["nonsense"], ["--nonsense", "ping"], ["append"], ["append", "s", "e", "more"],
+                     ["append", "--lines", "s", "e"], ["append", "--file", "f", "s", "e"],
+                     ["append", "--expected-id", "-1", "s", "e"], ["append", "--expected-id", "1x", "s", "e"],
+                     ["get", "s"], ["get", "s", "x"], ["get", "s", "18446744073709551616"], ["cat"],
+                     ["cat", "--from", "x", "s"], ["cat", "--max", "", "s"], ["cat", "--json", "--ids", "s"],
+                     ["truncate", "s"], ["truncate", "s", "+1"], ["ping", "more"], ["stats", "more"],
+                     ["--timeout", "x", "ping"], ["--timeout", "-1", "ping"], ["--timeout", "nan", "ping"],
+                     ["--connect", "nowhere", "ping"], ["--connect", "tcp:localhost", "ping"]):
+            run(*args, expect=USAGE)
+
+    def test_no_server(self):
+        with tempfile.TemporaryDirectory() as directory:
+            address = "unix:%s/nothing" % directory
+            err = run("ping", connect=address, expect=CONNECTION)[1]
+            self.assertIn(address, err)
+            self.assertIn("--connect", err)
+            err = json.loads(run("--json", "ping", connect=address, expect=CONNECTION)[1])
+            self.assertEqual(err["error"]["code"], "Connect")
+            self.assertTrue(err["retriable"])
+
+
+class FakeServer(threading.Thread):
+    """Says hello, then answers append_batch by what `plan` returns for its number: None goes on, else it ends."""
+
+    def __init__(self, plan, max_message_bytes=1 << 20):
+        super().__init__(daemon=True)
+        self.plan = plan
+        self.max_message_bytes = max_message_bytes
+        self.requests = []
+        self.next_id = 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = "tcp:127.0.0.1:%d" % self.listener.getsockname()[1]
+        self.start()
+
+    def run(self):
+        connection = Connection(self.listener.accept()[0])
+        number = 0
+        try:
+            while (request := connection.receive()) is not None:
+                _, msgid, method, params = request
+                if method == "hello":
+                    connection.send([1, msgid, None, {
+                        "protocol": 1, "server": "fake/0", "shard_count": 1, "sync_mode": "strict",
+                        "compression": "none", "max_message_bytes": self.max_message_bytes}])
+                    continue
+                self.requests.append((method, params))
+                if self.plan(self, connection, number, msgid, params) is not None:
+                    break
+                number += 1
+        except OSError:
+            pass
+        connection.close()
+        self.listener.close()
+
+    def acknowledge(self, connection, msgid, params):
+        first = self.next_id
+        self.next_id += len(params["entries"])
+        connection.send([1, msgid, None, {"first": first, "end": self.next_id, "durable": True}])
+
+
+LINES = b"".join(b"%06d\n" % i for i in range(100000))  # 13 batches of 8192 lines
+
+
+class WithFakeServer(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        # A file never pauses, as a pipe may: its batches are full.
+        cls.file = tempfile.NamedTemporaryFile()
+        cls.file.write(LINES)
+        cls.file.flush()
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.file.close()
+
+    def test_refused_in_the_middle(self):
+        def plan(server, connection, number, msgid, params):
+            if number == 2:
+                connection.send([1, msgid, {"code": "Io", "message": "write /a/b: No space left on device",
+                                            "errno": "ENOSPC", "path": "/a/b", "outcome": "none"}, None])
+            else:
+                server.acknowledge(connection, msgid, params)
+
+        server = FakeServer(plan)
+        err = run("append", "--lines", "--file", self.file.name, "s", connect=server.address, expect=FAILED)[1]
+        server.join(60)
+        self.assertIn("No space left", err)
+        self.assertIn("lines 1 to 16384 are written as ids 0 to 16383, lines 16385 to 24576 are not written", err)
+        # What was in flight behind the refused one was written, and is said to be.
+        behind = len(server.requests) - 3
+        end = 24576 + sum(len(params["entries"]) for _, params in server.requests[3:])
+        if behind:
+            self.assertIn("lines 24577 to %d are written as ids 16384 to %d" % (end, server.next_id - 1), err)
+        self.assertIn("nothing is written from line %d on" % (end + 1), err)
+        self.assertLess(end, 100000)
+
+    def test_refused_in_the_middle_as_json(self):
+        def plan(server, connection, number, msgid, params):
+            if params["expected_id"] != server.next_id + 5 or number == 3:
+                connection.send([1, msgid, {"code": "Conflict", "message": "no", "expected": params["expected_id"],
+                                            "actual": server.next_id + 5}, None])
+            else:
+                first = server.next_id + 5
+                server.next_id += len(params["entries"])
+                connection.send([1, msgid, None, {"first": first, "end": server.next_id + 5, "durable": True}])
+
+        server = FakeServer(plan)
+        command = [IRONWAL, "--connect", server.address, "--json", "append", "--lines", "--expected-id", "5",
+                   "--file", self.file.name, "s"]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+        server.join(60)
+        self.assertEqual(done.returncode, FAILED)
+        self.assertEqual(json.loads(done.stderr)["error"]["code"], "Conflict")
+        report = json.loads(done.stdout)
+        self.assertEqual((report["entries"], report["complete"], report["durable"]), (24576, False, True))
+        self.assertEqual(report["ranges"][0],
+                         {"fate": "written", "lines": [1, 24576], "first": 5, "end": 24581})
+        # Each batch expects the end of the one before it: nothing behind the refused one was written.
+        self.assertEqual(report["ranges"][1]["fate"], "refused")
+        self.assertEqual(report["ranges"][1]["lines"][0], 24577)
+        self.assertEqual(len(report["ranges"]), 2)
+
+    def test_connection_lost_in_the_middle(self):
+        def plan(server, connection, number, msgid, params):
+            if number == 2:
+                return "end"
+            server.acknowledge(connection, msgid, params)
+
+        server = FakeServer(plan)
+        err = run("append", "--lines", "--file", self.file.name, "s", connect=server.address, expect=CONNECTION)[1]
+        self.assertIn("lines 1 to 16384 are written as ids 0 to 16383, lines 16385 to ", err)
+        self.assertIn("may be written or not", err)
+        self.assertIn("nothing is written from line ", err)
+        self.assertNotIn("nothing was written", err)
+
+    def test_no_answer_in_time(self):
+        server = FakeServer(lambda server, connection, number, msgid, params: None)
+        err = run("--timeout", "0.2", "append", "s", "x", connect=server.address, expect=CONNECTION)[1]
+        self.assertIn("Timeout", err)
+        self.assertIn("it may have been written", err)
+        server.join(60)
+        server = FakeServer(lambda server, connection, number, msgid, params: None)
+        err = run("--timeout", "0.2", "append", "--lines", "s", connect=server.address, stdin=b"a\nb\n",
+                  expect=CONNECTION)[1]
+        self.assertIn("lines 1 to 2 may be written or not, nothing is written from line 3 on", err)
+        server.join(60)
+
+    def test_batches_fit_in_small_messages(self):
+        server = FakeServer(lambda server, connection, number, msgid, params:
+                            server.acknowledge(connection, msgid, params), max_message_bytes=8192)
+        lines = [b"x" * (i * 37 % 7000) for i in range(500)]
+        run("append", "--lines", "s", connect=server.address, stdin=b"\n".join(lines) + b"\n")
+        server.join(60)
+        self.assertEqual([e for _, params in server.requests for e in params["entries"]], lines)
+
+    def test_progress_on_a_terminal(self):
+        def plan(server, connection, number, msgid, params):
+            if number == 0:
+                time.sleep(1.1)  # it is shown from one second on
+            server.acknowledge(connection, msgid, params)
+
+        server = FakeServer(plan)
+        master, slave = pty.openpty()
+        tool = subprocess.Popen([IRONWAL, "--connect", server.address, "append", "--lines", "--file", self.file.name,
+                                 "s"], stdout=subprocess.PIPE, stderr=slave)
+        os.close(slave)
+        shown = b""
+        while True:
+            try:
+                part = os.read(master, 4096)
+            except OSError:
+                break
+            if not part:
+                break
+            shown += part
+        os.close(master)
+        self.assertEqual(tool.stdout.read(), b"100000 entries, ids 0 to 99999\n")
+        tool.stdout.close()
+        self.assertEqual(tool.wait(60), OK)
+        server.join(60)
+        self.assertRegex(shown.decode(), r"\r\[#*\.*\] +\d+% \d+ entries, \d+/s, [\d.]+ MiB/s, \d+:\d\d left")
+        self.assertTrue(shown.endswith(b"\r\x1b[K"), "and it is taken away at the end")
+
+    def test_garbage(self):
+        def plan(server, connection, number, msgid, params):
+            connection.sock.sendall(b"\0\0\0\4\xc1\xc1\xc1\xc1")
+
+        server = FakeServer(plan)
+        self.assertIn("Protocol", run("append", "s", "x", connect=server.address, expect=CONNECTION)[1])
+        server.join(60)
+
+
+if __name__ == "__main__":
+    unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=1)

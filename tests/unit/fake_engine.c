@@ -1,0 +1,306 @@
+#include "fake_engine.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define STREAMS_MAX 64
+
+struct entry {
+	uint8_t *bytes;
+	size_t len;
+};
+
+struct stream {
+	char name[STREAM_NAME_MAX + 1];
+	size_t name_len;
+	struct entry *entries;
+	uint64_t first, end, cap;
+	void *user;
+};
+
+struct engine {
+	pthread_mutex_t lock;
+	struct engine_hooks hooks;
+	struct stream streams[STREAMS_MAX];
+	size_t stream_count;
+	struct op *held, **held_tail; /* submitted, not completed */
+	struct op *done, **done_tail;
+	uint64_t held_count;
+	bool hold;
+};
+
+static atomic_bool cold;
+static _Atomic uint64_t damaged = UINT64_MAX;
+
+struct engine *fake_engine_new(const struct engine_hooks *hooks)
+{
+	struct engine *engine = calloc(1, sizeof(*engine));
+	pthread_mutex_init(&engine->lock, NULL);
+	engine->hooks = *hooks;
+	engine->held_tail = &engine->held;
+	engine->done_tail = &engine->done;
+	return engine;
+}
+
+void fake_engine_free(struct engine *engine)
+{
+	for (size_t i = 0; i < engine->stream_count; i++) {
+		for (uint64_t id = 0; id < engine->streams[i].end; id++)
+			free(engine->streams[i].entries[id].bytes);
+		free(engine->streams[i].entries);
+	}
+	pthread_mutex_destroy(&engine->lock);
+	free(engine);
+}
+
+void fake_engine_cold(bool on)
+{
+	atomic_store(&cold, on);
+}
+
+void fake_engine_damage(uint64_t id)
+{
+	atomic_store(&damaged, id);
+}
+
+uint64_t fake_engine_ops_held(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	uint64_t count = engine->held_count;
+	pthread_mutex_unlock(&engine->lock);
+	return count;
+}
+
+/* ---- with the lock held --------------------------------------------------------------------------------------------
+ */
+
+static struct stream *find(struct engine *engine, const char *name, size_t len)
+{
+	for (size_t i = 0; i < engine->stream_count; i++) {
+		struct stream *stream = &engine->streams[i];
+		if (stream->name_len == len && memcmp(stream->name, name, len) == 0)
+			return stream;
+	}
+	return NULL;
+}
+
+static void append(struct op *op)
+{
+	struct stream *stream = op->stream;
+	if (op->has_expected && op->expected_id != stream->end) {
+		op->error = malloc(sizeof(*op->error));
+		error_set(op->error, ERR_CONFLICT, "conflict");
+		error_set_u64(op->error, EFI_EXPECTED, op->expected_id);
+		error_set_u64(op->error, EFI_ACTUAL, stream->end);
+		return;
+	}
+	op->first = stream->end;
+	for (uint64_t i = 0; i < op->source->count; i++) {
+		const uint8_t *bytes;
+		size_t len;
+		op->source->next(op->source, &bytes, &len);
+		if (stream->end == stream->cap) {
+			stream->cap = stream->cap == 0 ? 16 : 2 * stream->cap;
+			stream->entries = realloc(stream->entries, stream->cap * sizeof(struct entry));
+		}
+		struct entry *entry = &stream->entries[stream->end++];
+		entry->bytes = malloc(len + 1);
+		entry->len = len;
+		memcpy(entry->bytes, bytes, len);
+	}
+	op->end = stream->end;
+	op->durable = true;
+}
+
+static void complete_held(struct engine *engine)
+{
+	while (engine->held != NULL) {
+		struct op *op = engine->held;
+		engine->held = op->next;
+		engine->held_count--;
+		op->next = NULL;
+		if (op->kind == OP_APPEND) {
+			append(op);
+		} else if (op->kind == OP_TRUNCATE && op->safe_id > op->stream->first) {
+			op->stream->first = op->safe_id < op->stream->end ? op->safe_id : op->stream->end;
+			op->segments_deleted = 1;
+		}
+		*engine->done_tail = op;
+		engine->done_tail = &op->next;
+	}
+	engine->held_tail = &engine->held;
+}
+
+static void complete(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	if (!engine->hold)
+		complete_held(engine);
+	bool any = engine->done != NULL;
+	pthread_mutex_unlock(&engine->lock);
+	if (any)
+		engine->hooks.notify_cb(engine->hooks.notify_arg);
+}
+
+void fake_engine_hold(struct engine *engine, bool hold)
+{
+	pthread_mutex_lock(&engine->lock);
+	engine->hold = hold;
+	pthread_mutex_unlock(&engine->lock);
+	complete(engine);
+}
+
+/* ---- engine.h ------------------------------------------------------------------------------------------------------
+ */
+
+int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err)
+{
+	pthread_mutex_lock(&engine->lock);
+	if (name != NULL) {
+		op->stream = find(engine, name, name_len);
+		if (op->stream == NULL && op->kind == OP_APPEND && engine->stream_count < STREAMS_MAX) {
+			op->stream = &engine->streams[engine->stream_count++];
+			memcpy(op->stream->name, name, name_len);
+			op->stream->name_len = name_len;
+		}
+		if (op->stream == NULL) {
+			pthread_mutex_unlock(&engine->lock);
+			error_set(err, ERR_STREAM_NOT_FOUND, "not found");
+			error_set_text(err, EFI_STREAM, name, name_len);
+			return -1;
+		}
+	}
+	op->next = NULL;
+	*engine->held_tail = op;
+	engine->held_tail = &op->next;
+	engine->held_count++;
+	pthread_mutex_unlock(&engine->lock);
+	return 0;
+}
+
+void engine_kick(struct engine *engine)
+{
+	complete(engine);
+}
+
+struct op *engine_take(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	struct op *done = engine->done;
+	engine->done = NULL;
+	engine->done_tail = &engine->done;
+	pthread_mutex_unlock(&engine->lock);
+	return done;
+}
+
+bool engine_idle(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	bool idle = engine->held == NULL && engine->done == NULL;
+	pthread_mutex_unlock(&engine->lock);
+	return idle;
+}
+
+struct stream *engine_find(struct engine *engine, const char *name, size_t name_len)
+{
+	pthread_mutex_lock(&engine->lock);
+	struct stream *stream = find(engine, name, name_len);
+	if (stream != NULL && stream->end == 0)
+		stream = NULL;
+	pthread_mutex_unlock(&engine->lock);
+	return stream;
+}
+
+struct stream_view stream_view(const struct stream *stream)
+{
+	return (struct stream_view){.first = stream->first, .end = stream->end};
+}
+
+const char *stream_name(const struct stream *stream, size_t *ret_len)
+{
+	*ret_len = stream->name_len;
+	return stream->name;
+}
+
+void stream_set_user(struct stream *stream, void *user)
+{
+	stream->user = user;
+}
+
+void *stream_user(const struct stream *stream)
+{
+	return stream->user;
+}
+
+void engine_stream_info(struct engine *engine, struct stream *stream, struct stream_info *ret_info)
+{
+	(void)engine;
+	*ret_info = (struct stream_info){
+		.first = stream->first, .end = stream->end, .durable_end = stream->end, .segments = 1};
+}
+
+bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
+	size_t limit, void (*cb)(struct stream *stream, void *arg), void *arg)
+{
+	(void)after;
+	(void)after_len;
+	for (size_t i = 0; i < engine->stream_count; i++) {
+		struct stream *stream = &engine->streams[i];
+		if (stream->name_len < prefix_len || memcmp(stream->name, prefix, prefix_len) != 0)
+			continue;
+		if (limit-- == 0)
+			return true;
+		cb(stream, arg);
+	}
+	return false;
+}
+
+enum read_result engine_read(struct engine *engine, struct stream *stream, struct stream_view view, uint64_t start,
+	uint64_t end, bool nowait, read_entry_cb cb, void *arg, uint64_t *ret_next, struct error *err)
+{
+	*ret_next = start;
+	if (nowait && atomic_load(&cold))
+		return READ_WOULD_BLOCK;
+	for (; *ret_next < end && *ret_next < view.end; ++*ret_next) {
+		pthread_mutex_lock(&engine->lock);
+		struct entry entry = stream->entries[*ret_next];
+		uint64_t first = stream->first;
+		pthread_mutex_unlock(&engine->lock);
+		if (*ret_next < first) {
+			error_set(err, ERR_TRUNCATED, "truncated");
+			error_set_u64(err, EFI_FIRST_ID, first);
+			return READ_ERROR;
+		}
+		if (*ret_next == atomic_load(&damaged)) {
+			error_set(err, ERR_CORRUPTION, "damaged");
+			error_set_text(err, EFI_STREAM, stream->name, stream->name_len);
+			error_set_text(err, EFI_SEGMENT, "0", 1);
+			error_set_u64(err, EFI_OFFSET, 0);
+			error_set_u64(err, EFI_ID, *ret_next);
+			return READ_ERROR;
+		}
+		if (cb(*ret_next, entry.bytes, entry.len, arg) != 0)
+			break;
+	}
+	return READ_DONE;
+}
+
+void engine_stats(struct engine *engine, struct engine_stats *ret_stats)
+{
+	(void)engine;
+	*ret_stats = (struct engine_stats){.writer_count = 1};
+}
+
+void engine_writer_stats(struct engine *engine, uint32_t writer, struct writer_stats *ret_stats)
+{
+	(void)writer;
+	*ret_stats = (struct writer_stats){.queue_depth = fake_engine_ops_held(engine)};
+}
+
+uint32_t engine_shard_count(const struct engine *engine)
+{
+	(void)engine;
+	return 4;
+}

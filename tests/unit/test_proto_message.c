@@ -1,0 +1,702 @@
+/* messages: shapes, params, arrays in place, and what a hostile or broken peer sends. */
+#include <criterion/criterion.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "buf.h"
+#include "clock.h"
+#include "frame.h"
+#include "message.h"
+
+#define SPAN(text) ((struct span){(const uint8_t *)(text), sizeof(text) - 1})
+
+static struct buf buf;
+static struct mp_writer w;
+
+static void start(void)
+{
+	buf.len = 0;
+	mp_writer_init(&w, &buf);
+}
+
+/* The payload of the only frame in buf. */
+static struct span finish(void)
+{
+	struct span payload = {0};
+	size_t total;
+	cr_assert(frame_end(&w) == 0, "frame_end");
+	cr_assert(
+		frame_next(buf.data, buf.len, 1U << 30, &payload, &total) == FRAME_READY && total == buf.len, "frame");
+	return payload;
+}
+
+static void free_buf(void)
+{
+	buf_free(&buf);
+}
+
+static bool says(const struct error *e, const char *word)
+{
+	return strstr(e->message, word) != NULL;
+}
+
+TestSuite(message, .fini = free_buf);
+TestSuite(fields, .fini = free_buf);
+
+/* ---- requests ------------------------------------------------------------------------------------------------- */
+
+static struct span append_request(void)
+{
+	start();
+	request_begin(&w, 0xfffffffe, METHOD_APPEND, 4);
+	mp_write_key(&w, KEY_STREAM);
+	mp_write_str(&w, "orders");
+	mp_write_key(&w, KEY_ENTRY);
+	mp_write_bin(&w, "hello", 5);
+	mp_write_key(&w, KEY_EXPECTED_ID);
+	mp_write_u64(&w, UINT64_MAX);
+	mp_write_key(&w, KEY_SYNC);
+	mp_write_bool(&w, true);
+	return finish();
+}
+
+Test(message, a_request_there_and_back)
+{
+	struct request r;
+	struct error e;
+	struct span stream, entry;
+	uint64_t expected;
+	bool sync;
+	cr_assert(request_decode(append_request(), &r, &e) == 0, "decode");
+	cr_assert(!r.notification && r.msgid == 0xfffffffe && r.method == METHOD_APPEND, "envelope");
+	cr_assert(field_stream(&r.params, &stream, &e) == 0 && stream.len == 6 && memcmp(stream.data, "orders", 6) == 0,
+		"stream");
+	cr_assert(field_bytes(&r.params, KEY_ENTRY, &entry, &e) == 0 && entry.len == 5, "entry");
+	cr_assert(entry.data > buf.data && entry.data < buf.data + buf.len, "in place");
+	cr_assert(field_u64(&r.params, KEY_EXPECTED_ID, &expected, &e) == 0 && expected == UINT64_MAX, "expected_id");
+	cr_assert(field_bool_or(&r.params, KEY_SYNC, false, &sync, &e) == 0 && sync, "sync");
+	cr_assert(!fields_has(&r.params, KEY_IDS), "not there");
+}
+
+Test(message, every_method_by_name)
+{
+#define METHOD(suffix, name, right)                                                                                    \
+	cr_assert(method_from_name(name, strlen(name)) == METHOD_##suffix, name);                                      \
+	cr_assert(strcmp(method_name(METHOD_##suffix), name) == 0, name);                                              \
+	cr_assert(method_right(METHOD_##suffix) == RIGHT_##right, name);
+#define METHOD_LATER(suffix, name, right) cr_assert(method_from_name(name, strlen(name)) == METHOD_UNKNOWN, name);
+#include "methods.def"
+#undef METHOD
+	cr_assert(method_from_name("", 0) == METHOD_UNKNOWN && method_from_name("pin", 3) == METHOD_UNKNOWN, "others");
+}
+
+Test(message, an_unknown_method_is_named)
+{
+	struct request r;
+	struct error e;
+	cr_assert(request_decode(SPAN("\x94\x00\x05\xa4"
+				      "frob\x80"),
+			  &r, &e) == 0 &&
+			  r.method == METHOD_UNKNOWN,
+		"shape");
+	cr_assert(request_unknown_method(&r, &e) == -1 && e.code == ERR_UNKNOWN_METHOD, "code");
+	cr_assert(strcmp(e.method.bytes, "frob") == 0 && says(&e, "frob"), "%s", e.message);
+}
+
+Test(message, a_notification_is_no_request)
+{
+	struct request r;
+	struct error e;
+	cr_assert(request_decode(SPAN("\x93\x02\xa4"
+				      "ping\x80"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(r.notification && r.msgid == 0, "notification");
+}
+
+Test(message, other_shapes_are_refused_with_the_msgid_if_there_is_one)
+{
+	const struct {
+		struct span payload;
+		uint32_t msgid;
+		const char *why;
+	} bad[] = {
+		{SPAN(""), 0, "empty"},
+		{SPAN("\xc1"), 0, "not MessagePack"},
+		{SPAN("\xc0"), 0, "not a message"},
+		{SPAN("\x90"), 0, "not a message"},
+		{SPAN("\x80"), 0, "not a message"},
+		{SPAN("\x01"), 0, "not a message"},
+		{SPAN("\x92\x00\x05"), 5, "not a message"},
+		{SPAN("\x94\x01\x05\xc0\xc0"), 5, "not a message"}, /* a response */
+		{SPAN("\x94\x03\x05\xa4"
+		      "ping\x80"),
+			0, "not a message"}, /* no such type */
+		{SPAN("\x95\x00\x05\xa4"
+		      "ping\x80\xc0"),
+			5, "not a message"}, /* five elements */
+		{SPAN("\x93\x00\x05\xa4"
+		      "ping"),
+			5, "not a message"}, /* three */
+		{SPAN("\x94\x00\xff\xa4"
+		      "ping\x80"),
+			0, "not a message"}, /* a negative msgid */
+		{SPAN("\x94\x00\xcf\0\0\0\x01\0\0\0\0\xa4"
+		      "ping\x80"),
+			0, "not a message"}, /* over 32 bits */
+		{SPAN("\x94\x00\xa1"
+		      "5\xa4"
+		      "ping\x80"),
+			0, "not a message"}, /* a str */
+		{SPAN("\x94\x00\x05\xc4\x04"
+		      "ping\x80"),
+			5, "not a message"},			    /* the method as bin */
+		{SPAN("\x94\x00\x05\x07\x80"), 5, "not a message"}, /* the method as a number */
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\x90"),
+			5, "not a message"}, /* params an array */
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\xc0"),
+			5, "not a message"}, /* params nil */
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\x81\x01\x02"),
+			5, "not a message"}, /* a key that is no str */
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\x81\xc4\x01"
+		      "a\x02"),
+			5, "not a message"}, /* a key that is bin */
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\x80\xc0"),
+			5, "1 bytes behind"},
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\x80\xc1"),
+			5, "1 bytes behind"},
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\x81\xa1"
+		      "a"),
+			5, "not MessagePack"},
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\x81\xa1"
+		      "a\xc1"),
+			5, "not MessagePack"},
+		{SPAN("\x94\x00\x05\xdb\xff\xff\xff\xff"
+		      "ping\x80"),
+			5, "not MessagePack"},
+		{SPAN("\x94\x00\x05\xa4"
+		      "ping\xdf\xff\xff\xff\xff"),
+			5, "not MessagePack"},
+		{SPAN("\x94\x00\x05"), 5, "not MessagePack"},
+		{SPAN("\x94\x00"), 0, "not MessagePack"},
+		{SPAN("\x94"), 0, "not MessagePack"},
+		{SPAN("\xdd\xff\xff\xff\xff\x00\x05\xa4"
+		      "ping\x80"),
+			5, "not MessagePack"},
+		{SPAN("\xdc\x00"), 0, "not MessagePack"},
+		{SPAN("GET / HTTP/1.1\r\n\r\n"), 0, "behind"},
+	};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		struct request r = {.msgid = 99, .notification = true};
+		struct error e;
+		cr_assert(request_decode(bad[i].payload, &r, &e) == -1, "message %zu", i);
+		cr_assert(e.code == ERR_BAD_REQUEST && says(&e, bad[i].why), "message %zu: %s", i, e.message);
+		cr_assert(r.msgid == bad[i].msgid && !r.notification, "message %zu: msgid %u", i, r.msgid);
+	}
+	/* The same shape with the widest forms is the same message. */
+	struct request r;
+	struct error e;
+	cr_assert(request_decode(SPAN("\xdd\0\0\0\x04\xcf\0\0\0\0\0\0\0\0\xd3\0\0\0\0\0\0\0\x05\xdb\0\0\0\x04"
+				      "ping"
+				      "\xdf\0\0\0\0"),
+			  &r, &e) == 0 &&
+			  r.method == METHOD_PING && r.msgid == 5,
+		"wide");
+}
+
+Test(message, cut_at_every_byte)
+{
+	struct span whole = append_request();
+	struct request r;
+	struct error e;
+	for (size_t cut = 0; cut < whole.len; cut++) {
+		uint8_t *copy = malloc(cut + 1);
+		memcpy(copy + 1, whole.data, cut);
+		cr_assert(request_decode((struct span){copy + 1, cut}, &r, &e) == -1, "cut to %zu", cut);
+		cr_assert(r.msgid == (cut < 7 ? 0 : 0xfffffffe), "cut to %zu: msgid %u", cut, r.msgid);
+		free(copy);
+	}
+}
+
+Test(message, deep_nesting_in_params_is_refused)
+{
+	enum { DEEP = 100000 };
+	static uint8_t nest[DEEP];
+	struct request r;
+	struct error e;
+	memset(nest, 0x91, sizeof(nest));
+	for (size_t depth = 0; depth <= DEEP; depth = depth < 70 ? depth + 1 : depth < 1000 ? 1000 : depth * 10) {
+		start();
+		request_begin(&w, 1, METHOD_PING, 1);
+		mp_write_str(&w, "unknown");
+		mp_write_raw(&w, nest, depth);
+		mp_write_nil(&w);
+		cr_assert((request_decode(finish(), &r, &e) == 0) == (depth <= MP_DEPTH_MAX), "depth %zu", depth);
+	}
+}
+
+/* ---- fields --------------------------------------------------------------------------------------------------- */
+
+/* Decodes [0, 1, "get", params]. */
+static int with_params(struct span params, struct request *ret_request, struct error *err)
+{
+	start();
+	frame_begin(&w);
+	mp_write_raw(&w,
+		"\x94\x00\x01\xa3"
+		"get",
+		7);
+	mp_write_raw(&w, params.data, params.len);
+	return request_decode(finish(), ret_request, err);
+}
+
+Test(fields, nil_is_absent_unknown_is_passed_over_the_last_counts)
+{
+	struct request r;
+	struct error e;
+	uint64_t id = 9;
+	bool sync = false;
+	cr_assert(with_params(SPAN("\x85\xa2"
+				   "id\x01\xa4"
+				   "what\x93\x01\x02\x03\xa2"
+				   "id\x02\xa4"
+				   "sync\xc0\xa0\xc0"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_u64(&r.params, KEY_ID, &id, &e) == 0 && id == 2, "the last");
+	cr_assert(!fields_has(&r.params, KEY_SYNC), "nil");
+	cr_assert(field_bool_or(&r.params, KEY_SYNC, true, &sync, &e) == 0 && sync, "the default");
+	cr_assert(with_params(SPAN("\x82\xa2"
+				   "id\x01\xa2"
+				   "id\xc0"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_u64(&r.params, KEY_ID, &id, &e) == -1, "nil last: absent");
+}
+
+Test(fields, every_key_by_name)
+{
+#define KEY(suffix, name)                                                                                              \
+	do {                                                                                                           \
+		struct fields fields;                                                                                  \
+		start();                                                                                               \
+		mp_write_map(&w, 1);                                                                                   \
+		mp_write_key(&w, KEY_##suffix);                                                                        \
+		mp_write_u64(&w, 7);                                                                                   \
+		struct mp_reader reader = {buf.data, buf.data + buf.len};                                              \
+		cr_assert(fields_read(&fields, &reader, ERR_BAD_REQUEST) == 0, name);                                  \
+		cr_assert(fields.present == UINT64_C(1) << KEY_##suffix, name);                                        \
+		cr_assert(strcmp(key_name(KEY_##suffix), name) == 0, name);                                            \
+	} while (0);
+#include "keys.def"
+#undef KEY
+}
+
+Test(fields, missing_and_mistyped_are_named)
+{
+	struct request r;
+	struct error e;
+	uint64_t u64 = 77;
+	bool boolean = true;
+	struct span span = SPAN("untouched");
+	struct byte_array array;
+	struct u64_array ids;
+	/* {"id": -1, "sync": 1, "entry": 5, "stream": bin, "prefix": str not UTF-8, "entries": {}, "ids": "x"} */
+	cr_assert(with_params(SPAN("\x87\xa2"
+				   "id\xff\xa4"
+				   "sync\x01\xa5"
+				   "entry\x05\xa6"
+				   "stream\xc4\x01"
+				   "a\xa6"
+				   "prefix\xa1\xff\xa7"
+				   "entries\x80\xa3"
+				   "ids\xa1x"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_u64(&r.params, KEY_ID, &u64, &e) == -1 && says(&e, "id: mistyped"), "%s", e.message);
+	cr_assert(e.code == ERR_BAD_REQUEST && e.fields == 0, "code");
+	cr_assert(field_u64_or(&r.params, KEY_ID, 5, &u64, &e) == -1, "a default does not hide a wrong type");
+	cr_assert(field_u64(&r.params, KEY_LIMIT, &u64, &e) == -1 && says(&e, "limit: missing"), "%s", e.message);
+	cr_assert(field_bool(&r.params, KEY_SYNC, &boolean, &e) == -1 && says(&e, "sync: mistyped"), "%s", e.message);
+	cr_assert(field_bytes(&r.params, KEY_ENTRY, &span, &e) == -1 && says(&e, "entry: mistyped"), "%s", e.message);
+	cr_assert(field_stream(&r.params, &span, &e) == -1 && says(&e, "stream: mistyped"), "%s", e.message);
+	cr_assert(e.code == ERR_BAD_REQUEST, "a stream as bin is a wrong type");
+	cr_assert(field_str(&r.params, KEY_PREFIX, &span, &e) == -1 && says(&e, "prefix: not UTF-8"), "%s", e.message);
+	cr_assert(field_byte_array(&r.params, KEY_ENTRIES, false, &array, &e) == -1 && says(&e, "entries: mistyped"),
+		"%s", e.message);
+	cr_assert(field_u64_array(&r.params, KEY_IDS, &ids, &e) == -1 && says(&e, "ids: mistyped"), "%s", e.message);
+	cr_assert(
+		field_u64_array(&r.params, KEY_VALUES, &ids, &e) == -1 && says(&e, "values: missing"), "%s", e.message);
+	cr_assert(u64 == 77 && boolean && span.len == 9, "results are untouched");
+}
+
+Test(fields, a_streams_name)
+{
+	struct request r;
+	struct error e;
+	struct span name;
+	char text[257];
+	memset(text, 'n', sizeof(text));
+	for (size_t len = 0; len <= 257; len++) {
+		start();
+		request_begin(&w, 1, METHOD_GET, 1);
+		mp_write_key(&w, KEY_STREAM);
+		mp_write_str_len(&w, text, len);
+		cr_assert(request_decode(finish(), &r, &e) == 0, "decode");
+		int result = field_stream(&r.params, &name, &e);
+		cr_assert((result == 0) == (len >= 1 && len <= 255), "%zu bytes", len);
+		if (result != 0)
+			cr_assert(e.code == ERR_INVALID_FILENAME && error_has(&e, EFI_NAME) &&
+					  e.name.len == (len < 255 ? len : 255),
+				"%zu bytes", len);
+	}
+	start();
+	request_begin(&w, 1, METHOD_GET, 1);
+	mp_write_key(&w, KEY_STREAM);
+	mp_write_str_len(&w, "\xed\xa0\x80", 3);
+	cr_assert(request_decode(finish(), &r, &e) == 0, "decode");
+	cr_assert(field_stream(&r.params, &name, &e) == -1 && e.code == ERR_BAD_REQUEST && says(&e, "stream"),
+		"not UTF-8");
+	cr_assert(with_params(SPAN("\x81\xa6"
+				   "stream\xa3"
+				   "a\0b"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_stream(&r.params, &name, &e) == 0 && name.len == 3, "NUL is a character");
+}
+
+Test(fields, a_byte_array_in_place)
+{
+	static uint8_t body[70000];
+	static const size_t lengths[] = {3, 0, 255, 256, 65535, 65536, 1, 65536, 31};
+	enum { COUNT = sizeof(lengths) / sizeof(lengths[0]) };
+	struct request r;
+	struct error e;
+	struct byte_array array;
+	struct span element;
+	uint64_t total = 0;
+	for (size_t i = 0; i < sizeof(body); i++)
+		body[i] = (uint8_t)(i * 31);
+	start();
+	request_begin(&w, 1, METHOD_APPEND_BATCH, 1);
+	mp_write_key(&w, KEY_ENTRIES);
+	mp_write_array(&w, COUNT);
+	for (size_t i = 0; i < COUNT; i++) {
+		if (i % 2 == 0)
+			mp_write_bin(&w, body, lengths[i]);
+		else
+			mp_write_str_len(&w, body, lengths[i]);
+		total += lengths[i];
+	}
+	cr_assert(request_decode(finish(), &r, &e) == 0, "decode");
+	cr_assert(field_byte_array(&r.params, KEY_ENTRIES, false, &array, &e) == 0, "array");
+	cr_assert(array.count == COUNT && array.total_bytes == total, "count, total");
+	cr_assert(array.longest_bytes == 65536 && array.longest_index == 5, "the first of the longest");
+	for (int pass = 0; pass < 2; pass++) {
+		struct byte_iter iter = byte_iter_of(&array);
+		size_t i = 0;
+		for (; byte_iter_next(&iter, &element); i++)
+			cr_assert(element.len == lengths[i] && element.data != NULL &&
+					  memcmp(element.data, body, element.len) == 0,
+				"element %zu", i);
+		cr_assert(i == COUNT && iter.at == array.elements.data + array.elements.len, "all of them");
+		cr_assert(!byte_iter_next(&iter, &element), "and no more");
+	}
+}
+
+Test(fields, elements_that_are_no_bytes)
+{
+	struct request r;
+	struct error e;
+	struct byte_array array;
+	struct u64_array ids;
+	struct span element;
+	uint64_t id;
+	cr_assert(with_params(SPAN("\x81\xa7"
+				   "entries\x93\xc4\x01"
+				   "a\xc0\xa0"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_byte_array(&r.params, KEY_ENTRIES, false, &array, &e) == -1 && says(&e, "entries[1]"), "%s",
+		e.message);
+	cr_assert(e.code == ERR_BAD_REQUEST, "code");
+	cr_assert(field_byte_array(&r.params, KEY_ENTRIES, true, &array, &e) == 0 && array.count == 3, "nil allowed");
+	struct byte_iter iter = byte_iter_of(&array);
+	cr_assert(byte_iter_next(&iter, &element) && element.len == 1, "first");
+	cr_assert(byte_iter_next(&iter, &element) && element.data == NULL, "nil");
+	cr_assert(byte_iter_next(&iter, &element) && element.data != NULL && element.len == 0, "empty");
+	cr_assert(with_params(SPAN("\x81\xa7"
+				   "entries\x92\xa1"
+				   "a\x91\xc0"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_byte_array(&r.params, KEY_ENTRIES, true, &array, &e) == -1 && says(&e, "entries[1]"), "%s",
+		e.message);
+	cr_assert(with_params(SPAN("\x81\xa7"
+				   "entries\x90"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_byte_array(&r.params, KEY_ENTRIES, false, &array, &e) == 0 && array.count == 0, "empty");
+	iter = byte_iter_of(&array);
+	cr_assert(!byte_iter_next(&iter, &element), "nothing in it");
+
+	cr_assert(with_params(SPAN("\x81\xa3"
+				   "ids\x94\x00\xcf\xff\xff\xff\xff\xff\xff\xff\xff\xd0\x05\x07"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_u64_array(&r.params, KEY_IDS, &ids, &e) == 0 && ids.count == 4, "ids");
+	struct u64_iter ids_iter = u64_iter_of(&ids);
+	static const uint64_t expected[] = {0, UINT64_MAX, 5, 7};
+	for (unsigned i = 0; i < 4; i++)
+		cr_assert(u64_iter_next(&ids_iter, &id) && id == expected[i], "id %u", i);
+	cr_assert(!u64_iter_next(&ids_iter, &id), "no more");
+	cr_assert(with_params(SPAN("\x81\xa3"
+				   "ids\x92\x00\xff"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_u64_array(&r.params, KEY_IDS, &ids, &e) == -1 && says(&e, "ids[1]"), "%s", e.message);
+}
+
+Test(fields, the_most_elements_that_a_request_may_hold)
+{
+	struct request r;
+	struct error e;
+	struct byte_array array;
+	struct u64_array ids;
+	for (uint32_t count = ARRAY_ELEMENTS_MAX; count <= ARRAY_ELEMENTS_MAX + 1; count++) {
+		start();
+		request_begin(&w, 1, METHOD_APPEND_BATCH, 2);
+		mp_write_key(&w, KEY_ENTRIES);
+		mp_write_array(&w, count);
+		for (uint32_t i = 0; i < count; i++)
+			mp_write_bin(&w, "x", 1);
+		mp_write_key(&w, KEY_IDS);
+		mp_write_array(&w, count);
+		for (uint32_t i = 0; i < count; i++)
+			mp_write_u64(&w, i);
+		struct span payload = finish();
+		uint64_t begun = clock_now_ns();
+		cr_assert(request_decode(payload, &r, &e) == 0, "decode");
+		uint64_t decoded = clock_now_ns();
+		int result = field_byte_array(&r.params, KEY_ENTRIES, false, &array, &e);
+		uint64_t checked = clock_now_ns();
+		if (count == ARRAY_ELEMENTS_MAX) {
+			cr_assert(result == 0 && array.count == count && array.total_bytes == count, "at the limit");
+			cr_assert(field_u64_array(&r.params, KEY_IDS, &ids, &e) == 0, "ids at the limit");
+			struct span element;
+			struct byte_iter iter = byte_iter_of(&array);
+			uint64_t sum = 0;
+			while (byte_iter_next(&iter, &element))
+				sum += element.len;
+			cr_assert(sum == count, "all there");
+			fprintf(stderr,
+				"1,048,576 elements: request_decode (with as many ids) %.2f ms, field_byte_array "
+				"%.2f ms, iteration after ids %.2f ms\n",
+				(double)(decoded - begun) / 1e6, (double)(checked - decoded) / 1e6,
+				(double)(clock_now_ns() - checked) / 1e6);
+			continue;
+		}
+		cr_assert(result == -1 && e.code == ERR_TOO_LARGE, "over it");
+		cr_assert(e.limit == ARRAY_ELEMENTS_MAX && e.size == count &&
+				  e.fields == error_required_fields(ERR_TOO_LARGE),
+			"limit, size");
+		cr_assert(
+			field_u64_array(&r.params, KEY_IDS, &ids, &e) == -1 && e.code == ERR_TOO_LARGE, "ids over it");
+	}
+}
+
+/* ---- responses ------------------------------------------------------------------------------------------------ */
+
+Test(message, a_response_there_and_back)
+{
+	struct response r;
+	struct error e;
+	bool notification = true, durable = false;
+	uint64_t id = 0;
+	start();
+	response_begin(&w, 7, 2);
+	mp_write_key(&w, KEY_ID);
+	mp_write_u64(&w, 42);
+	mp_write_key(&w, KEY_DURABLE);
+	mp_write_bool(&w, true);
+	cr_assert(response_decode(finish(), &r, &notification, &e) == 0 && !notification, "decode");
+	cr_assert(r.msgid == 7 && r.error.data == NULL && r.result.data != NULL, "envelope");
+	cr_assert(field_u64(&r.fields, KEY_ID, &id, &e) == 0 && id == 42, "id");
+	cr_assert(field_bool(&r.fields, KEY_DURABLE, &durable, &e) == 0 && durable, "durable");
+	cr_assert(field_u64(&r.fields, KEY_FIRST, &id, &e) == -1 && e.code == ERR_SERIALIZATION, "blames the server");
+}
+
+Test(message, an_error_response_there_and_back)
+{
+	struct response r;
+	struct error sent, got, e;
+	bool notification;
+	struct span payload = {0};
+	size_t total;
+	error_set(&sent, ERR_CONFLICT, "next id is 6");
+	error_set_u64(&sent, EFI_EXPECTED, 5);
+	error_set_u64(&sent, EFI_ACTUAL, 6);
+	start();
+	cr_assert(response_error(&w, 8, &sent) == 0, "encode");
+	cr_assert(frame_next(buf.data, buf.len, 4096, &payload, &total) == FRAME_READY, "frame");
+	cr_assert(response_decode(payload, &r, &notification, &e) == 0 && r.msgid == 8, "decode");
+	cr_assert(r.error.data != NULL && r.result.data == NULL && r.fields.present == 0, "error");
+	error_decode(r.error, &got);
+	cr_assert(got.code == ERR_CONFLICT && got.expected == 5 && got.actual == 6, "fields");
+}
+
+Test(message, responses_of_other_shapes)
+{
+	const struct span bad[] = {SPAN(""), SPAN("\xc0"),
+		SPAN("\x94\x00\x05\xa4"
+		     "ping\x80"),
+		SPAN("\x93\x01\x05\xc0"), SPAN("\x94\x01\xff\xc0\xc0"), SPAN("\x94\x01\x05\x01\xc0"),
+		SPAN("\x94\x01\x05\xc0\x01"), SPAN("\x94\x01\x05\xc0\x90"), SPAN("\x94\x01\x05\xc0\xc0\xc0"),
+		SPAN("\x94\x01\x05\xc0\x81\x01\x02"), SPAN("\x94\x01\x05\xc0\x80\x00"), SPAN("\x94\x01\x05\xc0\xc1"),
+		SPAN("\x94\x01\x05\x80"),
+		SPAN("\x93\x02\xa1"
+		     "a\xc1"),
+		SPAN("\x93\x02\xa1"
+		     "a")};
+	struct response r;
+	struct error e;
+	bool notification;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+		cr_assert(response_decode(bad[i], &r, &notification, &e) == -1 && e.code == ERR_SERIALIZATION,
+			"response %zu", i);
+	cr_assert(response_decode(SPAN("\x93\x02\xa1"
+				       "a\x80"),
+			  &r, &notification, &e) == 0 &&
+			  notification,
+		"notification");
+	cr_assert(response_decode(SPAN("\x94\x01\x05\xc0\xc0"), &r, &notification, &e) == 0 && !notification &&
+			  r.result.data == NULL && r.fields.present == 0,
+		"a nil result");
+}
+
+/* ---- mutations ------------------------------------------------------------------------------------------------ */
+
+static uint64_t seed = 0x9e3779b97f4a7c15;
+
+static uint64_t next_random(void)
+{
+	seed ^= seed << 13;
+	seed ^= seed >> 7;
+	seed ^= seed << 17;
+	return seed;
+}
+
+/* Every getter on whatever was decoded: nothing may read outside the message (the sanitizer watches). */
+static uint64_t use_fields(const struct fields *fields)
+{
+	struct error e;
+	uint64_t sum = 0;
+	for (unsigned i = 0; i < KEY_TOTAL; i++) {
+		enum key key = (enum key)i;
+		uint64_t u64;
+		bool boolean;
+		struct span span;
+		struct byte_array bytes;
+		struct u64_array numbers;
+		if (!fields_has(fields, key))
+			continue;
+		if (field_u64(fields, key, &u64, &e) == 0)
+			sum += u64;
+		if (field_bool(fields, key, &boolean, &e) == 0)
+			sum += boolean;
+		if (field_bytes(fields, key, &span, &e) == 0 && span.len > 0)
+			sum += span.data[0] + span.data[span.len - 1];
+		if (field_str(fields, key, &span, &e) == 0)
+			sum += span.len;
+		if (field_byte_array(fields, key, true, &bytes, &e) == 0) {
+			uint32_t count = 0;
+			struct byte_iter iter = byte_iter_of(&bytes);
+			while (byte_iter_next(&iter, &span)) {
+				count++;
+				sum += span.len > 0 ? span.data[span.len - 1] : 0;
+			}
+			cr_assert(count == bytes.count && iter.at == bytes.elements.data + bytes.elements.len, "iter");
+		}
+		if (field_u64_array(fields, key, &numbers, &e) == 0) {
+			uint32_t count = 0;
+			struct u64_iter iter = u64_iter_of(&numbers);
+			while (u64_iter_next(&iter, &u64))
+				count++;
+			cr_assert(count == numbers.count, "iter");
+		}
+	}
+	return sum;
+}
+
+Test(message, mutations)
+{
+	const struct span seeds[] = {
+		SPAN("\x94\x00\x05\xa5"
+		     "batch\x83\xa7"
+		     "entries\x93\xc4\x01"
+		     "a\xa2"
+		     "bc\xc5\x00\x01"
+		     "d\xa3"
+		     "ids\x93\x01\xcd"
+		     "\x01\x00\xcf\0\0\0\0\0\0\0\x09\xa6"
+		     "stream\xa1"
+		     "s"),
+		SPAN("\x94\x01\x07\xc0\x83\xa5"
+		     "first\x00\xa7"
+		     "entries\x93\xc4\x01"
+		     "a\xc0\xc4\x00\xa4"
+		     "next\x02"),
+		SPAN("\x94\x01\x07\x84\xa4"
+		     "code\xa2"
+		     "Io\xa7"
+		     "message\xa3"
+		     "bad\xa5"
+		     "errno\xa3"
+		     "EIO\xa2"
+		     "id\xc4\x02"
+		     "ab\xc0"),
+	};
+	unsigned good = 0;
+	uint64_t sum = 0;
+	for (unsigned round = 0; round < 300000; round++) {
+		struct span from = seeds[next_random() % 3];
+		size_t len = from.len;
+		if (next_random() % 8 == 0)
+			len = next_random() % (len + 1);
+		/* Exactly as long as the message. */
+		uint8_t *copy = malloc(len > 0 ? len : 1);
+		memcpy(copy, from.data, len);
+		for (uint64_t changes = next_random() % 4; changes > 0 && len > 0; changes--) {
+			static const uint8_t forms[] = {0xc1, 0xc4, 0xc5, 0xc6, 0xc7, 0xc9, 0xd9, 0xdb, 0xdc, 0xdd,
+				0xde, 0xdf, 0xff, 0x00, 0x80, 0x90, 0x8f, 0x9f};
+			size_t at = next_random() % len;
+			copy[at] =
+				next_random() % 2 == 0 ? forms[next_random() % sizeof(forms)] : (uint8_t)next_random();
+		}
+		struct span payload = {copy, len};
+		struct request request;
+		struct response response;
+		struct error e;
+		bool notification;
+		if (request_decode(payload, &request, &e) == 0) {
+			good++;
+			sum += use_fields(&request.params) + request.method_name.len;
+		}
+		if (response_decode(payload, &response, &notification, &e) == 0 && !notification) {
+			good++;
+			sum += use_fields(&response.fields);
+			error_decode(response.error, &e);
+			cr_assert(e.code != ERR_NONE, "always an error");
+		}
+		free(copy);
+	}
+	cr_assert(good > 1000, "%u messages survived (%ju)", good, (uintmax_t)sum);
+}
