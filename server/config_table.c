@@ -67,7 +67,7 @@ const struct config_key config_keys[] = {
 		FIELD(engine.read_buffer_size),
 		.default_text = "128K",
 		.min = 1,
-		.max = GIB,
+		.max = 64 * MIB,
 		.help = "bytes of one read of a segment"},
 	{.name = "block_cache_size",
 		.type = CONFIG_SIZE,

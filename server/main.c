@@ -215,8 +215,11 @@ static int run_engine(const struct config *config, struct io *io, struct server 
 	server_hooks(server, &hooks);
 	if (engine_open(io, &config->engine, &hooks, &engine, &err) != 0) {
 		free_server(server);
-		if (err.code != ERR_SHUTTING_DOWN)
-			return refuse(&err);
+		if (err.code != ERR_SHUTTING_DOWN) {
+			/* The engine knows its files by their names in the directory only. */
+			log_write(LOG_LEVEL_ERROR, "main", "%s: %s", config->root_path, err.message);
+			return exit_status_of(err.code);
+		}
 		log_info("main", "stopped by a signal during recovery; the next start begins it again");
 		return EXIT_OK;
 	}

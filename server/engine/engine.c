@@ -110,7 +110,8 @@ static int open_parts(struct engine *engine, struct error *err)
 	if (!engine->open_cache || !engine->block_cache || !engine->writers || stream_table_init(&engine->table) != 0)
 		return error_set_io(err, ENOMEM, "open", "");
 	bool fresh;
-	if (take_lock(engine, err) != 0 || manifest_check(engine, &fresh, err) != 0)
+	if (manifest_refuse_foreign(engine, err) != 0 || take_lock(engine, err) != 0 ||
+		manifest_check(engine, &fresh, err) != 0)
 		return -1;
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		if (writer_new(engine, i, &engine->writers[i], err) != 0)

@@ -86,7 +86,9 @@ struct tail_facts {
 int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
 	struct error *err);
 
-/* manifest.c: makes or checks the manifest. */
+/* manifest.c: a directory without a manifest that holds something else is refused, before anything is written there. */
+int manifest_refuse_foreign(struct engine *engine, struct error *err);
+/* Makes or checks the manifest. */
 int manifest_check(struct engine *engine, bool *ret_fresh, struct error *err);
 
 /* clean_stop.c: one file for all streams, written at a clean stop; trusted once. */

@@ -20,18 +20,30 @@ static int foreign_cb(const char *name, bool is_dir, void *arg)
 	return 1;
 }
 
-static int make(struct engine *engine, struct error *err)
+int manifest_refuse_foreign(struct engine *engine, struct error *err)
 {
 	struct io *io = engine->io;
-	char found[256], text[256];
-	int r = io->ops->list_dir(io, "", foreign_cb, found);
+	char found[256];
+	int r = io->ops->exists(io, MANIFEST_PATH);
+	if (r == 0)
+		r = io->ops->list_dir(io, "", foreign_cb, found);
+	else if (r == 1)
+		return 0;
 	if (r == 1)
 		return error_set(err, ERR_CONFIG,
 			"the data directory has no %s but holds \"%.100s\": not a directory of ironwald; choose an "
 			"empty one",
 			MANIFEST_PATH, found);
-	if (r != 0)
-		return error_set_io(err, -r, "list", "the data directory");
+	return r == 0 ? 0 : error_set_io(err, -r, "list", "the data directory");
+}
+
+static int make(struct engine *engine, struct error *err)
+{
+	struct io *io = engine->io;
+	char text[256];
+	int r;
+	if (manifest_refuse_foreign(engine, err) != 0)
+		return -1;
 	int len = snprintf(text, sizeof(text),
 		"ironwald data directory\nversion %u\nshard_count %u\ncreated_ns %" PRIu64 "\n", MANIFEST_VERSION,
 		engine->options.shard_count, io->ops->wall_ns(io));

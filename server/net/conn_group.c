@@ -130,6 +130,14 @@ static bool is_idle(const struct conn *conn, uint64_t now_ns)
 	       conn->in.len == 0 && timeout_ns != 0 && now_ns > conn->active_ns + timeout_ns;
 }
 
+/* While the server stops: the peer does not end its side (it may be a client that looks at its idle connection only
+ * when it needs it), but nothing comes that could be met by a reset. */
+static bool is_quiet(const struct conn *conn, uint64_t now_ns)
+{
+	uint64_t since_ns = conn->active_ns > conn->group->grace_ns ? conn->active_ns : conn->group->grace_ns;
+	return conn->group->stopping && now_ns > since_ns + QUIET_NS;
+}
+
 static void tick_conn(struct conn *conn, uint64_t now_ns)
 {
 	struct conn_group *group = conn->group;
@@ -144,7 +152,7 @@ static void tick_conn(struct conn *conn, uint64_t now_ns)
 	} else if (is_idle(conn, now_ns)) {
 		group->timeouts++;
 		conn_end_input(conn);
-	} else if (conn->state == CONN_SHUT && now_ns >= conn->drain_deadline_ns) {
+	} else if (conn->state == CONN_SHUT && (now_ns >= conn->drain_deadline_ns || is_quiet(conn, now_ns))) {
 		conn_abort(conn, NULL);
 	} else if (group->stopping && now_ns >= group->deadline_ns) {
 		conn_abort(conn, "it did not take its last answers within shutdown_timeout");

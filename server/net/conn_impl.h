@@ -24,8 +24,11 @@
 #define TURN_NS UINT64_C(1000000)
 
 /* What a connection that may go over the bound of all has to send in which time, while others wait. */
-#define GRANT_NS (2 * NS_PER_SECOND)
+#define GRANT_NS NS_PER_SECOND
 #define GRANT_BYTES_MIN ((uint64_t)64 * 1024)
+
+/* How long a connection has to be silent, after the last of the server's, to be closed when the server stops. */
+#define QUIET_NS NS_PER_SECOND
 
 enum conn_state { CONN_OPEN, CONN_ENDING, CONN_SHUT, CONN_CLOSED };
 

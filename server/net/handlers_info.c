@@ -2,10 +2,12 @@
  * handlers_info: hello, ping, and questions about streams: all answered at once, from memory.
  */
 #include "handlers.h"
+#include "log.h"
 
 /* A name and its header in the answer of list_streams; what is around the names. */
 #define LISTED_NAME_BYTES_MAX (STREAM_NAME_MAX + 2)
 #define LIST_OVERHEAD_BYTES 1024
+#define LIST_LIMIT_DEFAULT UINT64_C(1000)
 #define LIST_LIMIT_MAX UINT64_C(10000)
 
 void handle_HELLO(struct call *call, const struct request *request, struct buf *owner)
@@ -20,6 +22,11 @@ void handle_HELLO(struct call *call, const struct request *request, struct buf *
 		call_fail_connection(call, &err);
 		return;
 	}
+	struct span client;
+	if (log_enabled(LOG_LEVEL_DEBUG) && fields_has(&request->params, KEY_CLIENT) &&
+		field_str(&request->params, KEY_CLIENT, &client, &err) == 0)
+		log_debug("net", "%s: hello from %.*s", conn_peer(call->conn), (int)client.len,
+			(const char *)client.data);
 	struct mp_writer writer;
 	session->greeted = true;
 	if (!call_reply_begin(call, &writer, 6))
@@ -131,7 +138,7 @@ void handle_LIST_STREAMS(struct call *call, const struct request *request, struc
 	struct error err;
 	if ((fields_has(params, KEY_PREFIX) && field_str(params, KEY_PREFIX, &prefix, &err) != 0) ||
 		(fields_has(params, KEY_AFTER) && field_str(params, KEY_AFTER, &after, &err) != 0) ||
-		field_u64_or(params, KEY_LIMIT, LIST_LIMIT_MAX, &limit, &err) != 0) {
+		field_u64_or(params, KEY_LIMIT, LIST_LIMIT_DEFAULT, &limit, &err) != 0) {
 		call_fail(call, &err);
 		return;
 	}

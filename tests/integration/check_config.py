@@ -11,10 +11,13 @@ import resource
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
 import time
+
+import msgpack
 
 DEADLINE_S = 60
 
@@ -107,6 +110,38 @@ class Daemon:
             self.process.kill()
             self.process.communicate()
         self.log.close()
+
+
+class Client:
+    """Just enough of one: a request at a time."""
+
+    def __init__(self, address):
+        self.socket = socket.create_connection(address, DEADLINE_S)
+        self.last = 0
+        self.call("hello", protocol=1)
+
+    def read(self, count):
+        data = b""
+        while len(data) < count:
+            more = self.socket.recv(count - len(data))
+            if not more:
+                raise ConnectionError("the daemon hung up")
+            data += more
+        return data
+
+    def call(self, method, **params):
+        self.last += 1
+        message = msgpack.packb([0, self.last, method, params])
+        self.socket.sendall(struct.pack(">I", len(message)) + message)
+        (length,) = struct.unpack(">I", self.read(4))
+        kind, number, error, result = msgpack.unpackb(self.read(length))
+        check((kind, number) == (1, self.last), "%s: an answer to it: %r" % (method, (kind, number)))
+        if error is not None:
+            raise RuntimeError("%s: %r" % (method, error))
+        return result
+
+    def close(self):
+        self.socket.close()
 
 
 def limit_files(count):
@@ -219,7 +254,12 @@ def test_directory_refusals():
         with open(os.path.join(foreign, "letter.txt"), "w") as file:
             file.write("dear reader")
         refused(2, "foreign", "--root-path=" + foreign, "--listen-tcp=127.0.0.1:0")
-        check(os.listdir(foreign) == ["letter.txt"], "a directory that is not ours is left as it was")
+        with open(os.path.join(foreign, "letter.txt")) as file:
+            check(file.read() == "dear reader", "a file that is not ours is left as it was")
+        check(
+            set(os.listdir(foreign)) <= {"letter.txt", "ironwald.lock"},
+            "nothing but the lock comes into a directory that is not ours: %s" % os.listdir(foreign),
+        )
 
 
 def test_serving_and_signals():
@@ -290,6 +330,82 @@ def test_descriptors():
             with Daemon(*options, preexec=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (64, 2000))) as daemon:
                 check("open files" not in daemon.stderr(), "raised in silence: %s" % daemon.stderr())
                 check(daemon.stop() == 0, "stops")
+
+
+def test_few_descriptors_suffice():
+    """What the budget grants is really there: as many clients as it says, and streams far beyond the open segments."""
+    with directory() as place:
+        options = ("--root-path=" + os.path.join(place, "data"), "--listen-tcp=127.0.0.1:0", "--sync-mode=async")
+        for round in range(2):
+            with Daemon(*options, preexec=limit_files(64)) as daemon:
+                granted = int(re.search(r"max_connections is (\d+) instead", daemon.stderr()).group(1))
+                clients = [Client(daemon.address()) for _ in range(granted)]
+                for i in range(100):
+                    for client in clients:
+                        result = client.call("append", stream="s%d" % (i * 7 % 100), entry=b"x")
+                        check("id" in result, "append: %r" % result)
+                for i in range(100):
+                    end = clients[i % granted].call("stream_info", stream="s%d" % i)["end"]
+                    check(end == granted * (round + 1), "all is there: %d" % end)
+                    got = clients[0].call("iter", stream="s%d" % i)
+                    check(got["entries"] == [b"x"] * end, "and can be read")
+                for client in clients:
+                    client.close()
+                check(daemon.stop() == 0, "stops: %s" % daemon.stderr())
+
+
+def test_second_signal():
+    with directory() as place:
+        options = ("--root-path=" + os.path.join(place, "data"), "--listen-tcp=127.0.0.1:0", "--shutdown-timeout=60m")
+        with Daemon(*options) as daemon:
+            client = Client(daemon.address())
+            client.call("append", stream="s", entry=b"x")
+            daemon.process.send_signal(signal.SIGTERM)
+            until = time.monotonic() + DEADLINE_S
+            while "stopping" not in daemon.stderr() and time.monotonic() < until:
+                time.sleep(0.01)
+            check(daemon.process.poll() is None, "waits for its client")
+            check(daemon.stop() == 1, "a second signal ends it with 1: %s" % daemon.stderr())
+            client.close()
+        with Daemon(*options) as daemon:
+            client = Client(daemon.address())
+            check(client.call("get", stream="s", id=0)["entry"] == b"x", "and nothing is lost")
+            client.close()
+            check(daemon.stop() == 0, "stops")
+
+
+def test_damage_status():
+    """Rot in what was durable: 3 and one line that names the file; on_corruption = truncate goes on."""
+    with directory() as place:
+        root = os.path.join(place, "data")
+        options = ("--root-path=" + root, "--listen-tcp=127.0.0.1:0")
+        with Daemon(*options) as daemon:
+            client = Client(daemon.address())
+            for i in range(10):
+                client.call("append", stream="s", entry=b"entry %d" % i)
+            client.close()
+            daemon.process.kill()
+            daemon.wait()
+        (segment,) = [
+            os.path.join(path, name)
+            for path, _, names in os.walk(root)
+            for name in names
+            if name.endswith(".wal")
+        ]
+        with open(segment, "r+b") as file:
+            data = file.read()
+            place_of = data.index(b"entry 4")
+            file.seek(place_of)
+            file.write(b"E")
+        for _ in range(2):
+            refused(3, re.escape(os.path.basename(segment)), *options, "--log-level=error")
+        with Daemon(*options, "--on-corruption=truncate") as daemon:
+            client = Client(daemon.address())
+            info = client.call("stream_info", stream="s")
+            check(info["end"] >= 4, "what is before the damage stays: %r" % info)
+            check(client.call("get", stream="s", id=3)["entry"] == b"entry 3", "and can be read")
+            client.close()
+            check(daemon.stop() == 0, "stops")
 
 
 def test_closed_standard_streams():
