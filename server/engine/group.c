@@ -198,10 +198,28 @@ static int check_tail(struct writer *writer, struct plan *plan)
 			r = -EBADMSG;
 	}
 	open_cache_unpin(writer->engine->open_cache, tail->segment);
-	if (r == 0) {
-		tail->prepared = size;
-		tail->unchecked = false;
+	struct index index = {0};
+	char path[SEGMENT_PATH_MAX];
+	segment_index_path(tail->segment, path);
+	if (r == 0)
+		r = index_file_load(io, path, header.salt, tail->written, &index);
+	if (r != 0)
+		return r;
+	/* From here on only this thread changes the index. */
+	pthread_mutex_lock(&writer->list_lock);
+	struct segment *segment = tail->segment;
+	if (!segment->indexed) {
+		segment->header_bytes = header.header_bytes;
+		segment->header_check = header.check;
+		segment->index = index;
+		segment->indexed = true;
+		index = (struct index){0};
 	}
+	tail->index_saved = segment->index.count;
+	pthread_mutex_unlock(&writer->list_lock);
+	index_clear(&index);
+	tail->prepared = size;
+	tail->unchecked = false;
 	return r;
 }
 

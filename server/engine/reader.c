@@ -163,8 +163,8 @@ static int load_segment(struct job *job, struct snapshot *snapshot, struct windo
 	int r = io->ops->size(window->file, &size);
 	if (r != 0)
 		return r;
-	window->limit = size;
-	size_t len = size < SEGMENT_HEADER_MAX ? (size_t)size : SEGMENT_HEADER_MAX;
+	window->limit = size < snapshot->data_end ? size : snapshot->data_end;
+	size_t len = window->limit < SEGMENT_HEADER_MAX ? (size_t)window->limit : SEGMENT_HEADER_MAX;
 	r = window_need(window, 0, len, &bytes);
 	if (r < 0)
 		return r;
@@ -206,7 +206,6 @@ static int load_segment(struct job *job, struct snapshot *snapshot, struct windo
 		segment->salt = header.salt;
 		segment->header_bytes = header.header_bytes;
 		segment->header_check = header.check;
-		segment->data_end = size;
 		segment->indexed = true;
 	}
 	snapshot->salt = segment->salt;

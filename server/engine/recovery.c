@@ -453,18 +453,35 @@ static int verify_clean(struct engine *engine, bool *rewritten, struct error *er
 	return result;
 }
 
-static bool known(struct engine *engine, const char *dir)
+static int by_text(const void *left, const void *right)
+{
+	return strcmp(*(const char *const *)left, *(const char *const *)right);
+}
+
+/* The directories of the record's streams whose names are hashed: they do not tell their stream. */
+static int hashed_dirs(struct engine *engine, const char ***ret_dirs, size_t *ret_count)
+{
+	const char **dirs = malloc(sizeof(*dirs) * (engine->table.count + 1));
+	if (!dirs)
+		return -1;
+	size_t count = 0;
+	for (size_t i = 0; i < engine->table.bucket_count; i++)
+		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
+			if (strncmp(stream->dir, "%%", 2) == 0)
+				dirs[count++] = stream->dir;
+	qsort(dirs, count, sizeof(*dirs), by_text);
+	*ret_dirs = dirs;
+	*ret_count = count;
+	return 0;
+}
+
+static bool known(struct engine *engine, const char *dir, const char **hashed, size_t hashed_count)
 {
 	char name[NAMES_STREAM_MAX + 1];
 	size_t len;
-	int kind = name_from_dirname(dir, name, &len);
-	if (kind == 0)
+	if (name_from_dirname(dir, name, &len) == 0)
 		return stream_table_find(&engine->table, name, len, stream_hash(name, len)) != NULL;
-	for (size_t i = 0; i < engine->table.bucket_count; i++)
-		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
-			if (strcmp(stream->dir, dir) == 0)
-				return true;
-	return false;
+	return bsearch(&dir, hashed, hashed_count, sizeof(*hashed), by_text) != NULL;
 }
 
 static int recover_all(struct engine *engine, const struct root *root, struct error *err)
@@ -481,12 +498,17 @@ static int recover_all(struct engine *engine, const struct root *root, struct er
 	struct root again = {0}; /* the journals may have made directories */
 	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &again);
 	int result = r == 0 ? 0 : error_set_io(err, -r, "list", "the data directory");
+	const char **hashed = NULL;
+	size_t hashed_count = 0;
+	if (result == 0 && hashed_dirs(engine, &hashed, &hashed_count) != 0)
+		result = error_set_io(err, ENOMEM, "load streams", "");
 	for (size_t i = 0; i < again.dirs.count && result == 0; i++) {
 		if (i % 64 == 0 && cancelled(engine, err))
 			result = -1;
-		else if (clean == 0 || !known(engine, again.dirs.items[i]))
+		else if (clean == 0 || !known(engine, again.dirs.items[i], hashed, hashed_count))
 			result = recover_dir(engine, again.dirs.items[i], &rewritten, err);
 	}
+	free(hashed);
 	names_free(&again.dirs);
 	names_free(&again.journals);
 	if (result != 0)
