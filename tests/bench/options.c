@@ -1,0 +1,250 @@
+#include "options.h"
+
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "clock.h"
+
+#define CONNECTIONS_MAX 10000
+#define PIPELINE_MAX 65536
+#define PAYLOAD_MAX (UINT64_C(16) << 20)
+#define BATCH_MAX 1000000
+#define STREAMS_MAX 100000
+/* Of one request, and of all that may be in flight. */
+#define REQUEST_BYTES_MAX (UINT64_C(64) << 20)
+#define INFLIGHT_BYTES_MAX (UINT64_C(1) << 30)
+#define ORDER_RECORDS_MAX (UINT64_C(16) << 20)
+
+static const char usage[] =
+	"load: one thread of load on ironwald, or on Redis streams, and how long the answers took\n"
+	"\n"
+	"  --tcp HOST:PORT        where the server is (127.0.0.1:7411)\n"
+	"  --unix PATH            the same, a Unix socket\n"
+	"  --redis                speak Redis: XADD key * f PAYLOAD (append), XRANGE (get, iter)\n"
+	"  --mode MODE            append, get or iter (append)\n"
+	"  --connections N        (1)\n"
+	"  --pipeline N           requests in flight on each connection (1)\n"
+	"  --payload BYTES        of an entry, random (100)\n"
+	"  --batch N              entries to an append_batch or an iter (1: append)\n"
+	"  --streams N            requests go round over so many (1)\n"
+	"  --prefix TEXT          the streams are TEXT and a number (bench-)\n"
+	"  --prefill N            get, iter: entries put into each stream before (10000)\n"
+	"  --sync                 every append asks to be durable\n"
+	"  --duration SECONDS     measured for so long (2)\n"
+	"  --count N              measured for so many requests, if that is over sooner\n"
+	"  --warmup SECONDS       the same load before, not measured (0.3)\n"
+	"  --json                 one JSON object instead of one line\n"
+	"\n"
+	"Closed loop: a request goes out when an earlier one is answered. Exit status 1 if any answer was wrong.\n";
+
+const char *load_mode_name(enum load_mode mode)
+{
+	static const char *const names[] = {[MODE_APPEND] = "append", [MODE_GET] = "get", [MODE_ITER] = "iter"};
+	return names[mode];
+}
+
+static int parse_number(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *ret)
+{
+	char *end;
+	errno = 0;
+	unsigned long long value = strtoull(text, &end, 10);
+	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min || value > max) {
+		fprintf(stderr, "load: --%s %s: a number from %llu to %llu is expected\n", name, text,
+			(unsigned long long)min, (unsigned long long)max);
+		return -1;
+	}
+	*ret = value;
+	return 0;
+}
+
+static int parse_seconds(const char *name, const char *text, double min, uint64_t *ret_ns)
+{
+	char *end;
+	double value = strtod(text, &end);
+	if (end == text || *end != '\0' || !(value >= min && value <= 86400)) {
+		fprintf(stderr, "load: --%s %s: seconds from %g to 86400 are expected\n", name, text, min);
+		return -1;
+	}
+	*ret_ns = (uint64_t)(value * (double)NS_PER_SECOND);
+	return 0;
+}
+
+static int parse_tcp(struct load_options *options, char *text)
+{
+	char *colon = strrchr(text, ':');
+	if (colon == NULL || colon == text || colon[1] == '\0') {
+		fprintf(stderr, "load: --tcp %s: HOST:PORT is expected\n", text);
+		return -1;
+	}
+	*colon = '\0';
+	options->port = colon + 1;
+	options->host = text;
+	size_t len = (size_t)(colon - text);
+	if (text[0] == '[' && text[len - 1] == ']') {
+		text[len - 1] = '\0';
+		options->host = text + 1;
+	}
+	return 0;
+}
+
+static int parse_mode(struct load_options *options, const char *text)
+{
+	for (enum load_mode mode = MODE_APPEND; mode <= MODE_ITER; mode++) {
+		if (strcmp(text, load_mode_name(mode)) == 0) {
+			options->mode = mode;
+			return 0;
+		}
+	}
+	fprintf(stderr, "load: --mode %s: append, get or iter is expected\n", text);
+	return -1;
+}
+
+static int refuse(const char *why)
+{
+	fprintf(stderr, "load: %s\n", why);
+	return -1;
+}
+
+static int check(const struct load_options *options)
+{
+	uint64_t request_bytes = options->batch_count * (options->payload_bytes + 5);
+	if (options->redis && options->mode == MODE_APPEND && options->batch_count > 1)
+		return refuse("Redis has no batch of appends: --batch is for get and iter there");
+	if (options->redis && options->sync)
+		return refuse("Redis has no --sync for one request: it is the server's appendfsync");
+	if (options->sync && options->mode != MODE_APPEND)
+		return refuse("--sync is for appends");
+	if (options->mode == MODE_GET && options->batch_count > 1)
+		return refuse("--batch is for append and iter");
+	if (options->mode == MODE_ITER && options->batch_count > options->prefill_count)
+		return refuse("--batch of an iter is at most --prefill");
+	if (strlen(options->prefix) == 0 || strlen(options->prefix) > 200)
+		return refuse("--prefix is 1 to 200 bytes");
+	if (request_bytes > REQUEST_BYTES_MAX)
+		return refuse("--batch times --payload is over 64 MiB");
+	if (options->connections * options->pipeline * (request_bytes + 512) > INFLIGHT_BYTES_MAX)
+		return refuse("over 1 GiB would be in flight: fewer --connections, --pipeline, --batch or --payload");
+	if (options->connections * options->streams > ORDER_RECORDS_MAX)
+		return refuse("--connections times --streams is over 16777216");
+	return 0;
+}
+
+enum option_code {
+	OPTION_TCP = 256,
+	OPTION_UNIX,
+	OPTION_REDIS,
+	OPTION_MODE,
+	OPTION_CONNECTIONS,
+	OPTION_PIPELINE,
+	OPTION_PAYLOAD,
+	OPTION_BATCH,
+	OPTION_STREAMS,
+	OPTION_PREFIX,
+	OPTION_PREFILL,
+	OPTION_SYNC,
+	OPTION_DURATION,
+	OPTION_COUNT,
+	OPTION_WARMUP,
+	OPTION_JSON,
+	OPTION_HELP,
+};
+
+static int take(struct load_options *options, int code, const char *name, char *text)
+{
+	switch (code) {
+	case OPTION_TCP:
+		return parse_tcp(options, text);
+	case OPTION_UNIX:
+		options->unix_path = text;
+		return 0;
+	case OPTION_REDIS:
+		options->redis = true;
+		return 0;
+	case OPTION_MODE:
+		return parse_mode(options, text);
+	case OPTION_CONNECTIONS:
+		return parse_number(name, text, 1, CONNECTIONS_MAX, &options->connections);
+	case OPTION_PIPELINE:
+		return parse_number(name, text, 1, PIPELINE_MAX, &options->pipeline);
+	case OPTION_PAYLOAD:
+		return parse_number(name, text, 0, PAYLOAD_MAX, &options->payload_bytes);
+	case OPTION_BATCH:
+		return parse_number(name, text, 1, BATCH_MAX, &options->batch_count);
+	case OPTION_STREAMS:
+		return parse_number(name, text, 1, STREAMS_MAX, &options->streams);
+	case OPTION_PREFIX:
+		options->prefix = text;
+		return 0;
+	case OPTION_PREFILL:
+		return parse_number(name, text, 1, UINT32_MAX, &options->prefill_count);
+	case OPTION_SYNC:
+		options->sync = true;
+		return 0;
+	case OPTION_DURATION:
+		return parse_seconds(name, text, 0.01, &options->duration_ns);
+	case OPTION_COUNT:
+		return parse_number(name, text, 1, UINT64_MAX / 2, &options->request_count);
+	case OPTION_WARMUP:
+		return parse_seconds(name, text, 0, &options->warmup_ns);
+	case OPTION_JSON:
+		options->json = true;
+		return 0;
+	case OPTION_HELP:
+		fputs(usage, stdout);
+		return 1;
+	default:
+		return refuse("--help tells what there is"); /* getopt said what it did not like */
+	}
+}
+
+int options_parse(struct load_options *options, int argc, char **argv)
+{
+	static const struct option table[] = {
+		{"tcp", required_argument, NULL, OPTION_TCP},
+		{"unix", required_argument, NULL, OPTION_UNIX},
+		{"redis", no_argument, NULL, OPTION_REDIS},
+		{"mode", required_argument, NULL, OPTION_MODE},
+		{"connections", required_argument, NULL, OPTION_CONNECTIONS},
+		{"pipeline", required_argument, NULL, OPTION_PIPELINE},
+		{"payload", required_argument, NULL, OPTION_PAYLOAD},
+		{"batch", required_argument, NULL, OPTION_BATCH},
+		{"streams", required_argument, NULL, OPTION_STREAMS},
+		{"prefix", required_argument, NULL, OPTION_PREFIX},
+		{"prefill", required_argument, NULL, OPTION_PREFILL},
+		{"sync", no_argument, NULL, OPTION_SYNC},
+		{"duration", required_argument, NULL, OPTION_DURATION},
+		{"count", required_argument, NULL, OPTION_COUNT},
+		{"warmup", required_argument, NULL, OPTION_WARMUP},
+		{"json", no_argument, NULL, OPTION_JSON},
+		{"help", no_argument, NULL, OPTION_HELP},
+		{0},
+	};
+	*options = (struct load_options){
+		.host = "127.0.0.1",
+		.port = "7411",
+		.prefix = "bench-",
+		.connections = 1,
+		.pipeline = 1,
+		.payload_bytes = 100,
+		.batch_count = 1,
+		.streams = 1,
+		.prefill_count = 10000,
+		.request_count = UINT64_MAX,
+		.duration_ns = 2 * NS_PER_SECOND,
+		.warmup_ns = 300 * NS_PER_MS,
+	};
+	int code, index = 0;
+	while ((code = getopt_long(argc, argv, "", table, &index)) != -1) {
+		int result = take(options, code, table[index].name, optarg);
+		if (result != 0)
+			return result;
+	}
+	if (optind < argc) {
+		fprintf(stderr, "load: %s: what is this? --help tells what there is\n", argv[optind]);
+		return -1;
+	}
+	return check(options);
+}

@@ -1,0 +1,211 @@
+"""What the integration scripts share: the daemon as a child, private directories, cases with a line each."""
+
+import contextlib
+import ctypes
+import os
+import re
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+from ironwal_client import Client, ConnectionLost, ServerError
+
+DEADLINE_S = float(os.environ.get("IRONWALD_TEST_DEADLINE_S", "120"))
+
+_libc = ctypes.CDLL(None, use_errno=True)
+_PR_SET_PDEATHSIG = 1
+
+
+class Failed(Exception):
+    pass
+
+
+def check(condition, what, *values):
+    if not condition:
+        raise Failed(what % values if values else what)
+
+
+def same(got, expected, what):
+    if got != expected:
+        raise Failed("%s: got %s, expected %s" % (what, _short(got), _short(expected)))
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 300 else text[:200] + "... (%d characters)" % len(text)
+
+
+def error_of(code, call, *args, **kwargs):
+    """Calls, and returns the fields of the error, which must have this code."""
+    try:
+        result = call(*args, **kwargs)
+    except ServerError as error:
+        check(error.code == code, "%s was expected: %s %r", code, error, error.fields)
+        check(error.message and "\n" not in error.message, "a message of one line: %r", error.message)
+        return dict(error.fields, message=error.message)
+    raise Failed("%s was expected: %s" % (code, _short(result)))
+
+
+@contextlib.contextmanager
+def directory():
+    path = tempfile.mkdtemp(prefix="ironwald-test-")
+    try:
+        yield path
+    finally:
+        shutil.rmtree(path)
+
+
+def eventually(condition, what):
+    """Polls; for what another process or thread does in its own time."""
+    until = time.monotonic() + DEADLINE_S
+    while not condition():
+        if time.monotonic() > until:
+            raise Failed("did not come in %s s: %s" % (DEADLINE_S, what))
+        time.sleep(0.002)
+
+
+class Daemon:
+    """Ready when the constructor returns; killed, if need be, when its block is left."""
+
+    program = None
+
+    def __init__(self, place, *options, files=None, ready=True, tcp=True, root=None):
+        """`place` is a private directory: the data go to place/data, the socket to place/socket."""
+        self.root = root or os.path.join(place, "data")
+        self.unix = os.path.join(place, "socket")
+        self.stderr_file = tempfile.TemporaryFile("w+")
+
+        def prepare():
+            _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing is left running if the script is killed
+            if files is not None:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+        self.process = subprocess.Popen(
+            [
+                Daemon.program,
+                "--root-path=" + self.root,
+                "--listen-tcp=" + ("127.0.0.1:0" if tcp else "none"),
+                "--listen-unix=" + self.unix,
+                *options,
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self.stderr_file,
+            text=True,
+            preexec_fn=prepare,
+        )
+        self.tcp = None
+        if ready:
+            line = self.process.stdout.readline()
+            if line != "ready\n":
+                self.process.kill()
+                self.process.communicate()
+                raise Failed("the daemon is not ready: %r, status %s: %s" % (line, self.process.returncode, self.stderr()))
+            found = re.search(r"listening on tcp 127\.0\.0\.1:(\d+)", self.stderr())
+            if found:
+                self.tcp = ("127.0.0.1", int(found.group(1)))
+
+    def stderr(self):
+        self.stderr_file.seek(0)
+        return self.stderr_file.read()
+
+    def client(self, unix=False, **options):
+        return Client(self.unix if unix else self.tcp, DEADLINE_S, **options)
+
+    def rss_bytes(self):
+        with open("/proc/%d/status" % self.process.pid) as file:
+            return int(re.search(r"^VmRSS:\s+(\d+) kB", file.read(), re.M).group(1)) * 1024
+
+    def descriptors_count(self):
+        return len(os.listdir("/proc/%d/fd" % self.process.pid))
+
+    def kill(self):
+        self.process.kill()
+        self.process.communicate()
+
+    def stop(self, number=signal.SIGTERM):
+        self.process.send_signal(number)
+        return self.wait()
+
+    def wait(self):
+        try:
+            self.process.communicate(timeout=DEADLINE_S)
+        except subprocess.TimeoutExpired:
+            raise Failed("the daemon does not end: %s" % self.stderr())
+        return self.process.returncode
+
+    def stopped_well(self):
+        status = self.stop()
+        check(status == 0, "SIGTERM: status %s: %s", status, self.stderr())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.communicate()
+        self.stderr_file.close()
+
+
+def refused(status, patterns, place, *options, **how):
+    """The daemon must refuse to start: with this status, and one line on stderr in which each pattern is found."""
+    with Daemon(place, "--log-level=error", *options, ready=False, **how) as daemon:
+        got = daemon.wait()
+        err = daemon.stderr()
+        check(got == status, "start: status %s, expected %d: %s", got, status, err)
+        check(len(err.splitlines()) == 1, "one line on stderr: %r", err)
+        for pattern in patterns:
+            check(re.search(pattern, err), "%r in the line on stderr: %r", pattern, err)
+    return err
+
+
+def segments(root, name=None):
+    """The segment files under the data directory, in order; of one stream if its directory's name is given."""
+    found = []
+    for path, _, names in os.walk(os.path.join(root, name) if name else root):
+        found += [os.path.join(path, file) for file in names if file.endswith(".wal")]
+    return sorted(found)
+
+
+def main(cases):
+    """Runs the cases (functions) that the command line names after the daemon, or all; a line for each."""
+    if len(sys.argv) < 2:
+        sys.exit("usage: %s IRONWALD [CASE...]" % sys.argv[0])
+    Daemon.program = os.path.abspath(sys.argv[1])
+    chosen = sys.argv[2:]
+    unknown = set(chosen) - {case.__name__ for case in cases}
+    if unknown:
+        sys.exit("no such case: %s" % ", ".join(sorted(unknown)))
+    failed = 0
+    for case in cases:
+        if chosen and case.__name__ not in chosen:
+            continue
+        begin = time.monotonic()
+        try:
+            said = case()
+            outcome = "ok"
+        except (Failed, ServerError, ConnectionLost) as error:
+            failed += 1
+            line = traceback.extract_tb(error.__traceback__)
+            where = [entry for entry in line if entry.filename == os.path.abspath(sys.argv[0])]
+            said = "%s (line %d)" % (error, where[-1].lineno if where else line[-1].lineno)
+            outcome = "FAILED"
+        except Exception:
+            failed += 1
+            said = traceback.format_exc()
+            outcome = "FAILED"
+        print(
+            "%-44s %-6s %6.2f s%s" % (case.__name__, outcome, time.monotonic() - begin, "  " + said if said else ""),
+            flush=True,
+        )
+    sys.exit(1 if failed else 0)
+
+
+def cases_of(namespace):
+    return [value for name, value in namespace.items() if name.startswith("test_") and callable(value)]
