@@ -5,8 +5,11 @@ BUILD_PACKAGES="build-essential meson ninja-build pkg-config libuv1-dev liblz4-d
 	libisal-dev libinih-dev libyajl-dev"
 TEST_PACKAGES="libcriterion-dev python3 python3-msgpack mandoc"
 
+# With the minutes and seconds since the beginning.
+began_s=$(date +%s)
 say() {
-	printf '== %s\n' "$*"
+	past_s=$(($(date +%s) - began_s))
+	printf '== %d:%02d %s\n' $((past_s / 60)) $((past_s % 60)) "$*"
 }
 
 die() {

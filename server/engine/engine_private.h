@@ -75,6 +75,9 @@ void readers_free(struct engine *engine);
 
 /* recovery.c: fills the table; everything that it accepts is durable when it returns 0. */
 int recovery_run(struct engine *engine, struct error *err);
+/* The stream that a directory with a hashed name belongs to, by its segments' headers: 0; 1: no header tells; negative
+ * errno. Any thread. */
+int recovery_dir_owner(struct engine *engine, const char *dir, char name[NAMES_STREAM_MAX + 1], size_t *ret_len);
 
 /* recovery_tail.c: judges the end of the stream's newest segment (rules 5, 8 and 10 of the durability contract), loads
  * its tail, cuts and sets aside as needed. proven_end: the file was known to be durable up to there (0: not known);

@@ -430,8 +430,10 @@ static enum chore_result run_checkpoint(struct chore *chore)
 	int r = 0;
 	if (!atomic_load(&checkpoint->writer->engine->abandoned))
 		r = journal_checkpoint(checkpoint->writer->journal, checkpoint->generation);
-	if (r != 0)
-		writer_fail(checkpoint->writer, -r, "sync of the file system for", "the journal");
+	/* The system tells of a lost write-back once, and it may have been anybody's: no shard can trust what it wrote. */
+	struct engine *engine = checkpoint->writer->engine;
+	for (uint32_t i = 0; r != 0 && i < engine->writer_count; i++)
+		writer_fail(engine->writers[i], -r, "sync of the file system for", "the journal");
 	free(checkpoint);
 	return CHORE_DONE;
 }
@@ -565,6 +567,25 @@ static void publish(struct writer *writer)
 	count_add(&engine->segment_count, segments);
 }
 
+/* The shard has stopped: what was begun in segments that nobody has seen yet is left to the next start. */
+static void drop_unpublished(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		struct tail *tail = &plan->stream->tail;
+		if (!plan->fresh)
+			continue;
+		tail_end(tail);
+		if (tail->pinned) {
+			writer->pinned--;
+			open_cache_unpin(writer->engine->open_cache, plan->fresh);
+		}
+		*tail = (struct tail){.check = plan->prev_check};
+		segment_unref(plan->fresh, writer->engine->open_cache);
+		plan->fresh = NULL;
+	}
+}
+
 static void finish_op(struct writer *writer, struct op *op, int group_error)
 {
 	struct stream *stream = op->stream;
@@ -650,6 +671,8 @@ bool group_run(struct writer *writer)
 		r = -writer->failed_errno;
 	if (r == 0)
 		publish(writer);
+	else
+		drop_unpublished(writer);
 	complete(writer, r);
 	for (size_t i = 0; r == 0 && i < writer->plan_count; i++)
 		if (writer->plans[i].has_frame) {

@@ -24,7 +24,7 @@ struct half {
 struct journal {
 	struct io *io;
 	struct half halves[2];
-	unsigned current;
+	unsigned current; /* generation n is in half (n - 1) % 2 */
 	uint64_t epoch, last_generation, seq, synced_seq;
 	struct buf record;
 	uint32_t op_count;
@@ -41,6 +41,15 @@ bool journal_is_path(const char *name)
 	return strncmp(name, PREFIX, strlen(PREFIX)) == 0;
 }
 
+/* One sector of zeros over its first record, and only one: it is there or not. More of them could wipe out a record in
+ * the middle and leave those around it, and look like rot. */
+static int end_generation(struct io *io, struct io_file *file)
+{
+	static const uint8_t zeros[JOURNAL_ALIGN];
+	struct iovec iov = {(void *)zeros, sizeof(zeros)};
+	return io->ops->pwritev(file, &iov, 1, 0);
+}
+
 static int prepare(struct io *io, struct io_file *file)
 {
 	uint64_t size;
@@ -49,14 +58,17 @@ static int prepare(struct io *io, struct io_file *file)
 		r = io->ops->truncate(file, JOURNAL_SOFT_BYTES);
 	if (r != 0)
 		return r;
-	/* One sector of zeros ends the old generation; a file that is short gets all its blocks. */
-	size_t len = size < JOURNAL_SOFT_BYTES ? JOURNAL_SOFT_BYTES : 4096;
-	void *zeros = calloc(1, len);
-	if (!zeros)
-		return -ENOMEM;
-	struct iovec iov = {zeros, len};
-	r = io->ops->pwritev(file, &iov, 1, 0);
-	free(zeros);
+	r = end_generation(io, file);
+	uint64_t from = size < JOURNAL_ALIGN ? JOURNAL_ALIGN : size;
+	if (r == 0 && from < JOURNAL_SOFT_BYTES) { /* a file that is short gets all its blocks */
+		size_t len = (size_t)(JOURNAL_SOFT_BYTES - from);
+		void *zeros = calloc(1, len);
+		if (!zeros)
+			return -ENOMEM;
+		struct iovec iov = {zeros, len};
+		r = io->ops->pwritev(file, &iov, 1, from);
+		free(zeros);
+	}
 	return r != 0 ? r : io->ops->sync(file);
 }
 
@@ -215,7 +227,15 @@ uint64_t journal_checkpointed(const struct journal *journal)
 int journal_checkpoint(struct journal *journal, uint64_t generation)
 {
 	int r = journal->io->ops->sync_all(journal->io);
-	if (r == 0 && generation > journal_checkpointed(journal))
+	if (r != 0 || generation <= journal_checkpointed(journal))
+		return r;
+	/* Ended by one sector before it is written over: otherwise the first records of the next generation could
+	 * stand among those of the old one after a power cut, as if these had been damaged. */
+	struct io_file *file = journal->halves[(generation - 1) % 2].file;
+	r = end_generation(journal->io, file);
+	if (r == 0)
+		r = journal->io->ops->sync(file);
+	if (r == 0)
 		atomic_store_explicit(&journal->checkpointed, generation, memory_order_release);
 	return r;
 }

@@ -69,7 +69,7 @@ uint64_t journal_generation(const struct journal *journal);
 /* Everything in generations up to it is durable in place. [any thread] */
 uint64_t journal_checkpointed(const struct journal *journal);
 
-/* Makes what generations up to `generation` hold durable in place (one sync of the file system). */
+/* Makes what generations up to `generation` hold durable in place (one sync of the file system), and ends that one. */
 int journal_checkpoint(struct journal *journal, uint64_t generation);
 
 /* Recovery: the records of one file, in order. cb is called for every op; non-zero stops, and is returned. */

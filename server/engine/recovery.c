@@ -275,7 +275,7 @@ static int name_from_header(struct engine *engine, const char *dir, const struct
 {
 	struct io *io = engine->io;
 	for (size_t i = 0; i < listing->count; i++) {
-		char path[SEGMENT_PATH_MAX], file[NAMES_FILE_MAX], dir_again[NAMES_DIR_MAX];
+		char path[SEGMENT_PATH_MAX], file[NAMES_FILE_MAX];
 		if (listing->items[i].cut)
 			cut_file_name(
 				listing->items[i].first_id, listing->items[i].end_id, listing->items[i].salt, file);
@@ -293,9 +293,7 @@ static int name_from_header(struct engine *engine, const char *dir, const struct
 		struct segment_header header;
 		ssize_t got = io->ops->pread(opened, bytes, sizeof(bytes), 0, 0);
 		io->ops->close(opened);
-		if (got > 0 && segment_header_decode(bytes, (size_t)got, &header) == HEADER_OK &&
-			dirname_from_name(header.name, header.name_len, dir_again) >= 0 &&
-			strcmp(dir, dir_again) == 0) {
+		if (got > 0 && segment_header_decode(bytes, (size_t)got, &header) == HEADER_OK) {
 			memcpy(name, header.name, header.name_len);
 			name[header.name_len] = '\0';
 			*ret_len = header.name_len;
@@ -303,6 +301,16 @@ static int name_from_header(struct engine *engine, const char *dir, const struct
 		}
 	}
 	return 1;
+}
+
+int recovery_dir_owner(struct engine *engine, const char *dir, char name[NAMES_STREAM_MAX + 1], size_t *ret_len)
+{
+	struct listing listing = {0};
+	int r = engine->io->ops->list_dir(engine->io, dir, listing_cb, &listing);
+	if (r == 0)
+		r = name_from_header(engine, dir, &listing, name, ret_len);
+	free(listing.items);
+	return r;
 }
 
 static int sealed_size(struct engine *engine, struct segment *segment)
@@ -383,6 +391,12 @@ static int judge_tail(struct engine *engine, struct stream *stream, const struct
 	return show_stream(engine, stream, err);
 }
 
+static bool is_dir_of(const char *dir, const char *name, size_t name_len)
+{
+	char again[NAMES_DIR_MAX];
+	return dirname_from_name(name, name_len, again) >= 0 && strcmp(dir, again) == 0;
+}
+
 static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, struct error *err)
 {
 	char name[NAMES_STREAM_MAX + 1];
@@ -394,6 +408,12 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 		qsort(listing.items, listing.count, sizeof(*listing.items), by_first_id);
 	if (r == 0 && kind == 1)
 		r = name_from_header(engine, dir, &listing, name, &name_len);
+	if (r == 0 && kind == 1 && !is_dir_of(dir, name, name_len)) {
+		log_warn("engine",
+			"directory %s holds segments of stream %.100s, which is not its own: it is left alone", dir,
+			name);
+		r = 1;
+	}
 	int result = 0;
 	if (r < 0) {
 		result = error_set_io(err, -r, "list", dir);

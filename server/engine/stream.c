@@ -33,6 +33,11 @@ void stream_free(struct stream *stream, struct open_cache *cache)
 		return;
 	for (uint32_t i = 0; i < stream->segment_count; i++)
 		segment_unref(stream->segments[i], cache);
+	while (stream->doomed_first) {
+		struct segment *segment = stream->doomed_first;
+		stream->doomed_first = segment->doomed_next;
+		segment_unref(segment, cache);
+	}
 	free(stream->segments);
 	free(stream);
 }

@@ -69,6 +69,7 @@ struct stream {
 	/* the list lock */
 	struct segment *doomed_first, **doomed_last; /* off the list, not unlinked yet, oldest first */
 	bool doom_queued;
+	bool doom_over; /* the deleter's: a directory sync failed, nothing more is deleted */
 };
 
 /* Linked to the writer; not in any table yet. NULL: out of memory. */

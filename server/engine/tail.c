@@ -148,14 +148,31 @@ int tail_sync(struct writer *writer, struct stream *stream)
 /* ---- creation and seal
  * ----------------------------------------------------------------------------------------------- */
 
+/* -EEXIST: the directory is another stream's, whose name has the same hash. */
+static int make_dir(struct engine *engine, struct stream *stream)
+{
+	struct io *io = engine->io;
+	int r = io->ops->mkdir(io, stream->dir);
+	if (r != -EEXIST)
+		return r;
+	char owner[NAMES_STREAM_MAX + 1];
+	size_t owner_len;
+	if (name_from_dirname(stream->dir, owner, &owner_len) == 0)
+		return 0; /* left over from a creation that did not come to its end */
+	r = recovery_dir_owner(engine, stream->dir, owner, &owner_len);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	return owner_len == stream->name_len && memcmp(owner, stream->name, owner_len) == 0 ? 0 : -EEXIST;
+}
+
 int tail_create(struct writer *writer, struct plan *plan)
 {
 	struct engine *engine = writer->engine;
 	struct stream *stream = plan->stream;
 	struct io *io = engine->io;
 	if (!stream->dir_made) {
-		int r = io->ops->mkdir(io, stream->dir);
-		if (r != 0 && r != -EEXIST)
+		int r = make_dir(engine, stream);
+		if (r != 0)
 			return r;
 		stream->dir_made = true;
 	}

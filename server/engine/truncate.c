@@ -36,7 +36,7 @@ static void doomed_pop(struct doom *doom, struct segment *segment)
 	segment_unref(segment, doom->writer->engine->open_cache);
 }
 
-static void remove_files(struct engine *engine, struct segment *segment)
+static bool remove_files(struct engine *engine, struct segment *segment)
 {
 	struct io *io = engine->io;
 	char path[SEGMENT_PATH_MAX];
@@ -47,25 +47,38 @@ static void remove_files(struct engine *engine, struct segment *segment)
 		count_add(&engine->segments_unlinked, r == 0);
 		/* Names may be lost in any order: the next one goes only when this one is gone for good. */
 		r = io->ops->sync_dir(io, segment->stream->dir);
+		if (r != 0)
+			segment->stream->doom_over = true;
 	}
-	if (r != 0)
+	if (r != 0) {
 		log_warn("engine",
-			"segment %s: not deleted (%s); it comes back with the next start, delete it with another "
-			"truncate",
+			"segment %s: not deleted (%s); it and what follows it come back with the next start, delete "
+			"them with another truncate",
 			path, error_errno_name(-r));
+		return false;
+	}
 	segment_index_path(segment, path);
 	(void)io->ops->unlink(io, path);
+	return true;
 }
 
 static enum chore_result run(struct chore *chore)
 {
 	struct doom *doom = (struct doom *)chore;
+	struct stream *stream = doom->stream;
 	struct segment *segment;
 	while ((segment = doomed_front(doom))) {
 		if (atomic_load(&segment->refs) > 1)
 			return CHORE_LATER;
-		if (!atomic_load(&doom->writer->engine->abandoned))
-			remove_files(doom->writer->engine, segment);
+		if (!atomic_load(&doom->writer->engine->abandoned) &&
+			(stream->doom_over || !remove_files(doom->writer->engine, segment))) {
+			/* Without it the newer ones must not go either, or there would be a hole: they wait for the
+			 * next truncate, or, once a sync has failed, for the next start. */
+			pthread_mutex_lock(&doom->writer->list_lock);
+			stream->doom_queued = false;
+			pthread_mutex_unlock(&doom->writer->list_lock);
+			break;
+		}
 		doomed_pop(doom, segment);
 	}
 	free(doom);

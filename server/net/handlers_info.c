@@ -22,9 +22,15 @@ void handle_HELLO(struct call *call, const struct request *request, struct buf *
 		call_fail_connection(call, &err);
 		return;
 	}
-	struct span client;
-	if (log_enabled(LOG_LEVEL_DEBUG) && fields_has(&request->params, KEY_CLIENT) &&
-		field_str(&request->params, KEY_CLIENT, &client, &err) == 0)
+	struct span client = {0}, token;
+	if ((fields_has(&request->params, KEY_CLIENT) &&
+		    field_str(&request->params, KEY_CLIENT, &client, &err) != 0) ||
+		(fields_has(&request->params, KEY_TOKEN) &&
+			field_str(&request->params, KEY_TOKEN, &token, &err) != 0)) {
+		call_fail(call, &err);
+		return;
+	}
+	if (client.len > 0)
 		log_debug("net", "%s: hello from %.*s", conn_peer(call->conn), (int)client.len,
 			(const char *)client.data);
 	struct mp_writer writer;
@@ -143,6 +149,8 @@ void handle_LIST_STREAMS(struct call *call, const struct request *request, struc
 		return;
 	}
 	uint64_t fitting = (call->net->options.max_message_bytes - LIST_OVERHEAD_BYTES) / LISTED_NAME_BYTES_MAX;
+	if (limit == 0)
+		limit = 1; /* as in iter: an empty portion with more behind it would be a loop without end */
 	if (limit > LIST_LIMIT_MAX)
 		limit = LIST_LIMIT_MAX;
 	if (limit > fitting)

@@ -1,5 +1,6 @@
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "frame.h"
@@ -48,39 +49,22 @@ static void write_id(struct mp_writer *writer, enum key key, struct template *te
 	template->id_at[template->id_count++] = mp_hole_u64(writer);
 }
 
-/* The entry's own bytes come later: zeros now. */
-static void write_entry(struct mp_writer *writer, size_t len, struct template *template)
+/* Zeros for now: the entry's own bytes come later. */
+static void write_entry(struct mp_writer *writer, const uint8_t *zeros, size_t len, struct template *template)
 {
-	static const uint8_t zeros[4096];
-	size_t header_bytes = mp_bin_bytes(len) - len, at = writer->buf->len;
-	/* mp_write_bin wants all of the bytes at once; they may be many. */
-	uint8_t header[5] = {0};
-	if (header_bytes == 2) {
-		header[0] = 0xc4;
-		header[1] = (uint8_t)len;
-	} else if (header_bytes == 3) {
-		header[0] = 0xc5;
-		header[1] = (uint8_t)(len >> 8);
-		header[2] = (uint8_t)len;
-	} else {
-		header[0] = 0xc6;
-		for (int i = 0; i < 4; i++)
-			header[1 + i] = (uint8_t)(len >> (24 - 8 * i));
-	}
-	mp_write_raw(writer, header, header_bytes);
-	for (size_t left = len; left > 0;) {
-		size_t some = left < sizeof(zeros) ? left : sizeof(zeros);
-		mp_write_raw(writer, zeros, some);
-		left -= some;
-	}
+	size_t at = writer->buf->len;
+	mp_write_bin(writer, zeros, len);
 	if (template->entry_count++ == 0)
-		template->entry_at = at + header_bytes;
-	template->entry_stride = header_bytes + len;
+		template->entry_at = writer->buf->len - len;
+	template->entry_stride = writer->buf->len - at;
 }
 
-static void write_append(
-	struct mp_writer *writer, const struct load_options *options, uint64_t stream, size_t count, struct template *ret)
+static int write_append(struct mp_writer *writer, const struct load_options *options, uint64_t stream, size_t count,
+	struct template *ret)
 {
+	uint8_t *zeros = calloc(1, options->payload_bytes + 1);
+	if (zeros == NULL)
+		return -1;
 	begin(writer, count > 1 ? "append_batch" : "append", options->sync ? 3 : 2, ret);
 	write_stream(writer, options, stream);
 	if (options->sync) {
@@ -91,7 +75,9 @@ static void write_append(
 	if (count > 1)
 		mp_write_array(writer, count);
 	for (size_t i = 0; i < count; i++)
-		write_entry(writer, options->payload_bytes, ret);
+		write_entry(writer, zeros, options->payload_bytes, ret);
+	free(zeros);
+	return 0;
 }
 
 static int make(const struct load_options *options, enum load_op op, uint64_t stream, struct template *ret)
@@ -102,7 +88,8 @@ static int make(const struct load_options *options, enum load_op op, uint64_t st
 	switch (op) {
 	case LOAD_APPEND:
 	case LOAD_PREFILL:
-		write_append(&writer, options, stream, target_entries(&target_ironwald, options, op), ret);
+		if (write_append(&writer, options, stream, target_entries(&target_ironwald, options, op), ret) != 0)
+			return -1;
 		break;
 	case LOAD_GET:
 		begin(&writer, "get", 2, ret);
@@ -128,11 +115,11 @@ static void put_number(uint8_t *at, uint32_t number)
 		at[i] = (uint8_t)(number >> (24 - 8 * i));
 }
 
-/* mp_hole_u64 gives the place of the value, its type byte is before it. */
+/* mp_hole_u64 gives the place of the type byte. */
 static void put_id(uint8_t *at, uint64_t id)
 {
 	for (int i = 0; i < 8; i++)
-		at[i] = (uint8_t)(id >> (56 - 8 * i));
+		at[1 + i] = (uint8_t)(id >> (56 - 8 * i));
 }
 
 static int read_append(const struct fields *fields, bool batch, struct answer *ret, struct error *err)
@@ -165,8 +152,10 @@ static int read_iter(const struct fields *fields, uint64_t payload_bytes, struct
 		field_u64(fields, KEY_FIRST, &ret->first, err) != 0 || field_u64(fields, KEY_NEXT, &ret->end, err) != 0)
 		return -1;
 	if (entries.total_bytes != entries.count * payload_bytes || ret->end - ret->first != entries.count)
-		return error_set(err, ERR_SERIALIZATION, "an iter from %" PRIu64 " to %" PRIu64 " with %" PRIu32
-			" entries of %" PRIu64 " bytes came back", ret->first, ret->end, entries.count, entries.total_bytes);
+		return error_set(err, ERR_SERIALIZATION,
+			"an iter from %" PRIu64 " to %" PRIu64 " with %" PRIu32 " entries of %" PRIu64
+			" bytes came back",
+			ret->first, ret->end, entries.count, entries.total_bytes);
 	return 0;
 }
 

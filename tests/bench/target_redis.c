@@ -50,8 +50,7 @@ static int add_key(struct template *template, const char *command, unsigned word
 static int make_xadd(const struct load_options *options, bool own_id, uint64_t stream, struct template *ret)
 {
 	if (add_key(ret, "XADD", 5, options->prefix, stream) != 0 ||
-		(own_id ? add_id(ret) : add(&ret->frame, "$1\r\n*\r\n")) != 0 ||
-		add(&ret->frame, "$1\r\nf\r\n") != 0 ||
+		(own_id ? add_id(ret) : add(&ret->frame, "$1\r\n*\r\n")) != 0 || add(&ret->frame, "$1\r\nf\r\n") != 0 ||
 		add_room(&ret->frame, options->payload_bytes, &ret->entry_at) != 0)
 		return -1;
 	ret->entry_count = 1;
@@ -92,15 +91,25 @@ static void put_id(uint8_t *at, uint64_t id)
 		at[i] = (uint8_t)('0' + left % 10);
 }
 
-/* ---- answers ------------------------------------------------------------------------------------------------------ */
+/* ---- answers ------------------------------------------------------------------------------------------------------
+ */
 
 struct cursor {
 	const uint8_t *at, *end;
 	bool malformed;
 };
 
-/* A line of "<type><number>\r\n". False: not all there, or malformed. */
-static bool line(struct cursor *cursor, uint8_t *ret_type, int64_t *ret_number, const uint8_t **ret_text, size_t *ret_len)
+/* One value, the outermost. */
+struct value {
+	uint8_t type;
+	int64_t elements;    /* of an array */
+	const uint8_t *text; /* of what is none */
+	size_t len;
+	uint64_t bulk_bytes; /* of all bulk strings in it */
+};
+
+/* A line of "<type><number or text>\r\n". False: not all there, or malformed. */
+static bool line(struct cursor *cursor, struct value *ret)
 {
 	const uint8_t *stop = memchr(cursor->at, '\n', (size_t)(cursor->end - cursor->at));
 	if (stop == NULL)
@@ -110,52 +119,42 @@ static bool line(struct cursor *cursor, uint8_t *ret_type, int64_t *ret_number, 
 		cursor->malformed = true;
 		return false;
 	}
-	*ret_type = cursor->at[0];
-	*ret_text = cursor->at + 1;
-	*ret_len = len - 2;
 	int64_t number = 0;
 	bool negative = cursor->at[1] == '-';
 	for (const uint8_t *at = cursor->at + 1 + negative; at < stop - 1 && *at >= '0' && *at <= '9'; at++)
 		number = number < INT64_C(1) << 40 ? number * 10 + (*at - '0') : number;
-	*ret_number = negative ? -number : number;
+	*ret = (struct value){
+		.type = cursor->at[0], .elements = negative ? -number : number, .text = cursor->at + 1, .len = len - 2};
 	cursor->at = stop + 1;
 	return true;
 }
 
-/* Passes one value, however deep. Text: of a value that is no array. Elements: of one that is. */
-static bool pass_value(struct cursor *cursor, uint8_t *ret_type, int64_t *ret_elements, const uint8_t **ret_text,
-	size_t *ret_len, uint64_t *ret_bulk_bytes)
+/* Passes one value, however deep. False: not all there, or malformed. */
+static bool pass_value(struct cursor *cursor, struct value *ret)
 {
 	uint64_t left = 1;
-	bool first = true;
-	*ret_bulk_bytes = 0;
+	*ret = (struct value){0};
 	while (left > 0) {
-		uint8_t type;
-		int64_t number;
-		const uint8_t *text;
-		size_t len;
-		if (!line(cursor, &type, &number, &text, &len))
+		struct value value;
+		if (!line(cursor, &value))
 			return false;
 		left--;
-		if (type == '$' && number >= 0) {
-			if ((uint64_t)(cursor->end - cursor->at) < (uint64_t)number + 2)
+		if (value.type == '$' && value.elements >= 0) {
+			if ((uint64_t)(cursor->end - cursor->at) < (uint64_t)value.elements + 2)
 				return false;
-			text = cursor->at;
-			len = (size_t)number;
-			cursor->at += len + 2;
-			*ret_bulk_bytes += len;
-		} else if (type == '*' && number > 0) {
-			left += (uint64_t)number;
-		} else if (strchr("$*+-:", type) == NULL || type == '\0') {
+			value.text = cursor->at;
+			value.len = (size_t)value.elements;
+			cursor->at += value.len + 2;
+			ret->bulk_bytes += value.len;
+		} else if (value.type == '*' && value.elements > 0) {
+			left += (uint64_t)value.elements;
+		} else if (memchr("$*+-:", value.type, 5) == NULL) {
 			cursor->malformed = true;
 			return false;
 		}
-		if (first) {
-			*ret_type = type;
-			*ret_elements = number;
-			*ret_text = text;
-			*ret_len = len;
-			first = false;
+		if (ret->type == 0) {
+			value.bulk_bytes = ret->bulk_bytes;
+			*ret = value;
 		}
 	}
 	return true;
@@ -181,32 +180,28 @@ static enum parse_status parse(const uint8_t *data, size_t len, enum load_op op,
 	const struct load_options *options, struct answer *ret)
 {
 	struct cursor cursor = {data, data + len, false};
-	uint8_t type;
-	int64_t elements;
-	const uint8_t *text;
-	size_t text_len;
-	uint64_t bulk_bytes;
-	(void)greeting;
-	if (!pass_value(&cursor, &type, &elements, &text, &text_len, &bulk_bytes)) {
+	struct value value;
+	(void)greeting; /* there is none */
+	if (!pass_value(&cursor, &value)) {
 		snprintf(ret->error, sizeof(ret->error), "not RESP");
 		return cursor.malformed ? PARSE_MALFORMED : PARSE_MORE;
 	}
 	ret->used_bytes = (size_t)(cursor.at - data);
 	ret->failed = false;
 	ret->first = ret->end = 0;
-	if (type == '-') {
+	if (value.type == '-') {
 		ret->failed = true;
-		snprintf(ret->error, sizeof(ret->error), "%.*s", (int)(text_len < 200 ? text_len : 200), text);
+		snprintf(ret->error, sizeof(ret->error), "%.*s", (int)(value.len < 200 ? value.len : 200), value.text);
 	} else if (op == LOAD_APPEND || op == LOAD_PREFILL) {
-		ret->failed = type != '$' || !read_id(text, text_len, &ret->first);
+		ret->failed = value.type != '$' || !read_id(value.text, value.len, &ret->first);
 		ret->end = ret->first + 1;
 		if (ret->failed)
 			snprintf(ret->error, sizeof(ret->error), "XADD answered no id");
 	} else {
 		/* Each entry: its id, the field's name, and the payload. */
-		ret->failed = type != '*' || elements < 1 ||
-			      bulk_bytes < (uint64_t)elements * (options->payload_bytes + 1);
-		ret->end = ret->failed ? 0 : (uint64_t)elements;
+		ret->failed = value.type != '*' || value.elements < 1 ||
+			      value.bulk_bytes < (uint64_t)value.elements * (options->payload_bytes + 1);
+		ret->end = ret->failed ? 0 : (uint64_t)value.elements;
 		if (ret->failed)
 			snprintf(ret->error, sizeof(ret->error), "XRANGE answered not what is there");
 	}

@@ -2,9 +2,11 @@
 
 import contextlib
 import ctypes
+import json
 import os
 import re
 import resource
+import select
 import shutil
 import signal
 import subprocess
@@ -49,6 +51,55 @@ def error_of(code, call, *args, **kwargs):
         check(error.message and "\n" not in error.message, "a message of one line: %r", error.message)
         return dict(error.fields, message=error.message)
     raise Failed("%s was expected: %s" % (code, _short(result)))
+
+
+class Worker:
+    """Runs a function in a child process, so that what it does and how long it takes is its own affair.
+
+    What it returns comes back (through a pipe, as JSON); an exception in it is a failure of the case.
+    """
+
+    def __init__(self, work, *args):
+        receive, send = os.pipe()
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            status = 1
+            try:
+                _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+                os.close(receive)
+                with os.fdopen(send, "w") as pipe:
+                    json.dump(work(*args), pipe)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+            finally:
+                sys.stderr.flush()
+                os._exit(status)
+        os.close(send)
+        self._pipe = os.fdopen(receive)
+        self._ended = False
+
+    def running(self):
+        """It may have ended and not be reaped; then this is false."""
+        return not select.select([self._pipe], [], [], 0)[0]
+
+    def result(self):
+        text = self._pipe.read()
+        self._pipe.close()
+        self._ended = True
+        status = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        check(status == 0, "a worker failed, status %d", status)
+        return json.loads(text)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if not self._ended:
+            os.kill(self.pid, signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self._pipe.close()
 
 
 @contextlib.contextmanager
@@ -139,7 +190,10 @@ class Daemon:
             raise Failed("the daemon does not end: %s" % self.stderr())
         return self.process.returncode
 
-    def stopped_well(self):
+    def stopped_well(self, *clients):
+        """The clients are closed first: a server that stops gives those that are open time to take their answers."""
+        for client in clients:
+            client.close()
         status = self.stop()
         check(status == 0, "SIGTERM: status %s: %s", status, self.stderr())
 

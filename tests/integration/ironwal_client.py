@@ -146,7 +146,8 @@ class Client:
         return result
 
     def ready(self, number):
-        """Whether the answer is there; takes what has come, and does not wait."""
+        """Whether the answer is there; sends what is gathered, takes what has come, and does not wait."""
+        self.flush()
         while number not in self._answers and self._ended is None:
             if not select.select([self.socket], [], [], 0)[0]:
                 break

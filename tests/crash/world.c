@@ -1,0 +1,629 @@
+/* Requests and answers. */
+#include "world.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+void world_fail(struct world *world, const char *format, ...)
+{
+	va_list args;
+	fprintf(stderr, "\nFAILED at seed %llu, %s (%s): ", (unsigned long long)world->seed, world->where,
+		profile_text(&world->profile));
+	va_start(args, format);
+	vfprintf(stderr, format, args);
+	va_end(args);
+	fputc('\n', stderr);
+	abort();
+}
+
+static void *need(void *memory)
+{
+	if (!memory)
+		abort();
+	return memory;
+}
+
+/* ---- what entries hold ------------------------------------------------------------------------------------------ */
+
+static uint64_t mix(uint64_t serial, uint32_t index)
+{
+	struct dice dice = {serial * UINT64_C(0x2545f4914f6cdd1d) + index};
+	return dice_next(&dice);
+}
+
+uint32_t entry_len(const struct world *world, uint64_t serial, uint32_t index)
+{
+	const struct profile *profile = &world->profile;
+	uint64_t chance = mix(serial, index);
+	uint32_t max = chance % 1000 < profile->big_per_mille ? profile->big_max : profile->entry_max;
+	return (uint32_t)(chance / 1000 % (max + 1));
+}
+
+/* Half of the requests hold bytes that LZ4 can pack. Every 8 bytes tell the request and the entry. */
+void entry_bytes(uint64_t serial, uint32_t index, uint8_t *out, size_t len)
+{
+	struct dice dice = {mix(serial, index)};
+	bool plain = serial % 2 == 0;
+	uint64_t word = dice_next(&dice);
+	for (size_t i = 0; i < len; i += 8) {
+		size_t n = len - i < 8 ? len - i : 8;
+		memcpy(out + i, &word, n);
+		if (!plain)
+			word = word * UINT64_C(6364136223846793005) + 1442695040888963407;
+	}
+}
+
+static void source_rewind(struct entry_source *base)
+{
+	((struct source *)base)->next_index = 0;
+}
+
+static void source_next(struct entry_source *base, const uint8_t **ret_bytes, size_t *ret_len)
+{
+	struct source *source = (struct source *)base;
+	size_t len = entry_len(source->world, source->serial, source->next_index);
+	if (len > source->cap || !source->bytes) {
+		source->cap = len + 64;
+		source->bytes = need(realloc(source->bytes, source->cap));
+	}
+	entry_bytes(source->serial, source->next_index++, source->bytes, len);
+	*ret_bytes = source->bytes;
+	*ret_len = len;
+}
+
+/* ---- the model -------------------------------------------------------------------------------------------------- */
+
+void world_init(struct world *world, struct io *io, uint64_t seed, const struct profile *profile)
+{
+	*world = (struct world){.io = io, .seed = seed, .profile = *profile, .dice = {seed ^ UINT64_C(0x5eed)}};
+	world->stream_count = profile->stream_count;
+	world->streams = need(calloc(world->stream_count, sizeof(*world->streams)));
+	for (unsigned i = 0; i < world->stream_count; i++) {
+		struct model_stream *stream = &world->streams[i];
+		const char *form = i % 7 == 3 ? "a/b %u" : i % 7 == 5 ? "..%u" : "stream%u";
+		stream->name_len = (size_t)snprintf(stream->name, sizeof(stream->name), form, i);
+		stream->maybe_last = &stream->maybe_first;
+	}
+	snprintf(world->where, sizeof(world->where), "the beginning");
+}
+
+void request_free(struct request *request)
+{
+	free(request->op.error);
+	free(request->source.bytes);
+	free(request->counts);
+	free(request);
+}
+
+void stream_drop_maybe(struct model_stream *stream)
+{
+	while (stream->maybe_first) {
+		struct request *request = stream->maybe_first;
+		stream->maybe_first = request->next;
+		request_free(request);
+	}
+	stream->maybe_last = &stream->maybe_first;
+}
+
+static void drop_sync_all(struct world *world)
+{
+	while (world->sync_all_first) {
+		struct request *request = world->sync_all_first;
+		world->sync_all_first = request->next;
+		request_free(request);
+	}
+}
+
+void world_free(struct world *world)
+{
+	for (unsigned i = 0; i < world->stream_count; i++) {
+		stream_drop_maybe(&world->streams[i]);
+		free(world->streams[i].log);
+	}
+	drop_sync_all(world);
+	free(world->streams);
+}
+
+void stream_push(struct model_stream *stream, uint64_t serial, uint32_t index, uint32_t len)
+{
+	if (stream->count == stream->cap) {
+		stream->cap = stream->cap ? stream->cap * 2 : 64;
+		stream->log = need(realloc(stream->log, stream->cap * sizeof(*stream->log)));
+	}
+	stream->log[stream->count++] = (struct record){serial, index, len};
+}
+
+static void unlink_request(struct request **first, struct request ***last, struct request *request)
+{
+	struct request **at = first;
+	while (*at != request)
+		at = &(*at)->next;
+	*at = request->next;
+	if (last && *last == &request->next)
+		*last = at;
+}
+
+/* ---- handing in ------------------------------------------------------------------------------------------------- */
+
+static struct request *request_new(struct world *world, struct model_stream *stream, enum op_kind kind)
+{
+	struct request *request = need(calloc(1, sizeof(*request)));
+	request->serial = ++world->last_serial;
+	request->stream = stream;
+	request->op.kind = kind;
+	return request;
+}
+
+static void hand_in(struct world *world, struct request *request)
+{
+	struct error err;
+	struct model_stream *stream = request->stream;
+	if (engine_submit(world->engine, &request->op, stream ? stream->name : NULL, stream ? stream->name_len : 0,
+		    &err) != 0)
+		world_fail(world, "a request was refused at once: %s", err.message);
+	world->in_flight++;
+	world->totals.requests++;
+	if (!stream) {
+		request->next = world->sync_all_first;
+		world->sync_all_first = request;
+		return;
+	}
+	*stream->maybe_last = request;
+	stream->maybe_last = &request->next;
+}
+
+struct request *world_append(struct world *world, unsigned stream, uint64_t count, bool batch)
+{
+	struct request *request = request_new(world, &world->streams[stream], OP_APPEND);
+	struct source *source = &request->source;
+	*source = (struct source){.world = world, .serial = request->serial};
+	source->base = (struct entry_source){.count = count, .rewind = source_rewind, .next = source_next};
+	for (uint32_t i = 0; i < count; i++)
+		source->base.total_bytes += entry_len(world, request->serial, i);
+	request->op.source = &source->base;
+	request->op.batch = batch;
+	request->count = count;
+	hand_in(world, request);
+	return request;
+}
+
+static void append_at_random(struct world *world)
+{
+	const struct profile *profile = &world->profile;
+	struct dice *dice = &world->dice;
+	unsigned which = dice_chance(dice, profile->hot_per_mille) ? 0 : (unsigned)dice_below(dice, world->stream_count);
+	struct model_stream *stream = &world->streams[which];
+	struct request *request = request_new(world, stream, OP_APPEND);
+	struct source *source = &request->source;
+	bool batch = dice_chance(dice, profile->batch_per_mille);
+	request->count = batch ? dice_below(dice, profile->batch_max + 1) : 1;
+	request->op.batch = batch;
+	request->op.sync = dice_chance(dice, profile->sync_flag_per_mille);
+	if (dice_chance(dice, profile->expected_per_mille)) {
+		request->op.has_expected = true;
+		request->op.expected_id = stream->count + dice_below(dice, 3);
+	}
+	*source = (struct source){.world = world, .serial = request->serial};
+	source->base = (struct entry_source){.count = request->count, .rewind = source_rewind, .next = source_next};
+	for (uint32_t i = 0; i < request->count; i++)
+		source->base.total_bytes += entry_len(world, request->serial, i);
+	request->op.source = &source->base;
+	hand_in(world, request);
+}
+
+static struct stream *found(struct world *world, const struct model_stream *stream)
+{
+	return engine_find(world->engine, stream->name, stream->name_len);
+}
+
+static void truncate_at_random(struct world *world)
+{
+	struct model_stream *stream = &world->streams[dice_below(&world->dice, world->stream_count)];
+	if (stream->count == 0 || !found(world, stream))
+		return;
+	struct request *request = request_new(world, stream, OP_TRUNCATE);
+	request->op.safe_id = dice_below(&world->dice, stream->count + 2);
+	hand_in(world, request);
+}
+
+static void hand_in_sync_all(struct world *world)
+{
+	struct request *request = request_new(world, NULL, OP_SYNC);
+	request->counts = need(malloc(sizeof(uint64_t) * world->stream_count));
+	for (unsigned i = 0; i < world->stream_count; i++)
+		request->counts[i] = world->streams[i].count;
+	hand_in(world, request);
+}
+
+void world_sync(struct world *world)
+{
+	hand_in_sync_all(world);
+	world_settle(world);
+}
+
+static void sync_at_random(struct world *world)
+{
+	struct model_stream *stream = &world->streams[dice_below(&world->dice, world->stream_count)];
+	if (dice_chance(&world->dice, 300))
+		hand_in_sync_all(world);
+	else if (found(world, stream))
+		hand_in(world, request_new(world, stream, OP_SYNC));
+}
+
+/* ---- answers ---------------------------------------------------------------------------------------------------- */
+
+static bool may_fail(const struct world *world)
+{
+	return world->profile.faults || sim_is_dead(world->io);
+}
+
+static void take_conflict(struct world *world, struct request *request)
+{
+	const struct error *error = request->op.error;
+	if (!request->op.has_expected || error->actual != request->stream->count ||
+		error->expected != request->op.expected_id || error->actual == error->expected)
+		world_fail(world, "stream %s: a conflict that is none: %s", request->stream->name, error->message);
+	world->totals.conflicts++;
+}
+
+/* True: the request stays, as one that may have happened. */
+static bool take_error(struct world *world, struct request *request)
+{
+	const struct error *error = request->op.error;
+	if (error->code == ERR_CONFLICT) {
+		take_conflict(world, request);
+		return false;
+	}
+	if (!may_fail(world))
+		world_fail(world, "a request failed on a healthy disk: %s", error->message);
+	if (error->code != ERR_IO)
+		world_fail(world, "a request failed with another error than Io: %s", error->message);
+	bool unknown = error->outcome == OUTCOME_UNKNOWN;
+	if (unknown && (request->op.kind != OP_APPEND || request->count == 0))
+		world_fail(world, "the outcome of a request that changes nothing is unknown: %s", error->message);
+	world->totals.refused += !unknown;
+	world->totals.unknown += unknown;
+	return unknown;
+}
+
+static void take_append(struct world *world, struct request *request)
+{
+	struct model_stream *stream = request->stream;
+	const struct op *op = &request->op;
+	enum sync_mode mode = world->profile.options.sync_mode;
+	if (op->first != stream->count || op->end != op->first + request->count)
+		world_fail(world, "stream %s: ids [%llu, %llu) were given to %llu entries at %llu", stream->name,
+			(unsigned long long)op->first, (unsigned long long)op->end, (unsigned long long)request->count,
+			(unsigned long long)stream->count);
+	if (op->has_expected && op->expected_id != op->first)
+		world_fail(world, "stream %s: expected_id was passed over", stream->name);
+	for (uint32_t i = 0; i < request->count; i++)
+		stream_push(stream, request->serial, i, entry_len(world, request->serial, i));
+	bool promised = op->sync || mode == SYNC_STRICT || (mode == SYNC_BATCH_ONLY && op->batch);
+	if (promised && !op->durable)
+		world_fail(world, "stream %s: entry %llu was to be durable, and the answer says it is not",
+			stream->name, (unsigned long long)op->first);
+	if (op->durable)
+		stream->durable = stream->count;
+	world->totals.entries += request->count;
+}
+
+static void take_truncate(struct world *world, struct request *request)
+{
+	struct model_stream *stream = request->stream;
+	const struct op *op = &request->op;
+	if (op->segments_deleted == 0)
+		return;
+	if (op->first > op->safe_id || op->first > stream->count || op->first <= stream->first_low)
+		world_fail(world, "stream %s: truncate below %llu left %llu as the first", stream->name,
+			(unsigned long long)op->safe_id, (unsigned long long)op->first);
+	if (op->first > stream->first_high)
+		stream->first_high = op->first;
+	world->totals.truncates++;
+}
+
+static void take_sync(struct world *world, struct request *request)
+{
+	if (request->stream) {
+		request->stream->durable = request->stream->count;
+		return;
+	}
+	for (unsigned i = 0; i < world->stream_count; i++)
+		if (request->counts[i] > world->streams[i].durable)
+			world->streams[i].durable = request->counts[i];
+}
+
+static void look_at_view(struct world *world, struct model_stream *model)
+{
+	struct stream *stream = found(world, model);
+	if (!stream) {
+		if (model->count > 0)
+			world_fail(world, "stream %s is gone", model->name);
+		return;
+	}
+	struct stream_view view = stream_view(stream);
+	struct stream_info info;
+	engine_stream_info(world->engine, stream, &info);
+	if (view.end != model->count || info.end != view.end || info.first != view.first || info.durable_end > view.end)
+		world_fail(world, "stream %s: shown as [%llu, %llu), durable up to %llu, with %llu entries", model->name,
+			(unsigned long long)view.first, (unsigned long long)view.end,
+			(unsigned long long)info.durable_end, (unsigned long long)model->count);
+	if (info.durable_end < model->durable)
+		world_fail(world, "stream %s: its durable end went back from %llu to %llu", model->name,
+			(unsigned long long)model->durable, (unsigned long long)info.durable_end);
+	model->durable = info.durable_end;
+}
+
+static void take_one(struct world *world, struct request *request)
+{
+	struct model_stream *stream = request->stream;
+	world->in_flight--;
+	world->totals.answered++;
+	if (request->op.error) {
+		if (take_error(world, request)) {
+			request->answered = true;
+			return;
+		}
+	} else if (request->op.kind == OP_APPEND) {
+		take_append(world, request);
+	} else if (request->op.kind == OP_TRUNCATE) {
+		take_truncate(world, request);
+	} else {
+		take_sync(world, request);
+	}
+	if (stream)
+		unlink_request(&stream->maybe_first, &stream->maybe_last, request);
+	else
+		unlink_request(&world->sync_all_first, NULL, request);
+	request_free(request);
+}
+
+void world_take(struct world *world)
+{
+	struct op *op = engine_take(world->engine);
+	struct op *first = op;
+	/* Views include all that was taken: the model has to have all of it before they are looked at. */
+	struct model_stream **touched = NULL;
+	size_t count = 0;
+	for (; op; op = op->next)
+		count++;
+	if (count == 0)
+		return;
+	touched = need(malloc(count * sizeof(*touched)));
+	count = 0;
+	for (op = first; op;) {
+		struct op *next = op->next;
+		struct request *request = (struct request *)op;
+		touched[count++] = request->stream;
+		take_one(world, request);
+		op = next;
+	}
+	for (size_t i = 0; i < count; i++)
+		if (touched[i])
+			look_at_view(world, touched[i]);
+	free(touched);
+}
+
+void world_settle(struct world *world)
+{
+	engine_kick(world->engine);
+	bool worked = true;
+	while (worked) {
+		worked = false;
+		for (unsigned i = 0; i < engine_step_count(world->engine); i++)
+			worked |= engine_step(world->engine, i);
+	}
+	world_take(world);
+	if (world->in_flight > 0 || !engine_idle(world->engine))
+		world_fail(world, "%u requests were never answered", world->in_flight);
+}
+
+/* ---- the end of a life ------------------------------------------------------------------------------------------ */
+
+/* Answers that nobody saw. */
+static void discard_answers(struct world *world)
+{
+	struct op *next;
+	for (struct op *op = engine_take(world->engine); op; op = next) {
+		next = op->next;
+		struct request *request = (struct request *)op;
+		if (request->stream && op->error && (op->error->code == ERR_CONFLICT || op->error->outcome == OUTCOME_NONE)) {
+			unlink_request(&request->stream->maybe_first, &request->stream->maybe_last, request);
+			request_free(request);
+		}
+	}
+}
+
+void world_abandon(struct world *world)
+{
+	if (!world->engine)
+		return;
+	if (dice_chance(&world->dice, 500))
+		world_take(world);
+	else
+		discard_answers(world);
+	struct totals *totals = &world->totals;
+	struct engine_stats stats;
+	engine_stats(world->engine, &stats);
+	for (uint32_t i = 0; i < stats.writer_count; i++) {
+		struct writer_stats writer;
+		engine_writer_stats(world->engine, i, &writer);
+		totals->journal_groups += writer.journal_groups;
+		totals->rotations += writer.rotations;
+	}
+	engine_abandon(world->engine);
+	world->engine = NULL;
+	world->in_flight = 0;
+	drop_sync_all(world);
+	totals->deaths++;
+}
+
+void world_power_cut(struct world *world, enum sim_power_mode mode)
+{
+	sim_power_on(world->io, mode);
+	world->power_lost = true;
+}
+
+bool world_close(struct world *world, struct error *err)
+{
+	world_settle(world);
+	int r = engine_close(world->engine, err);
+	world->engine = NULL;
+	if (r != 0) {
+		if (!may_fail(world))
+			world_fail(world, "a clean stop failed: %s", err->message);
+		sim_process_died(world->io);
+		return false;
+	}
+	for (unsigned i = 0; i < world->stream_count; i++)
+		world->streams[i].durable = world->streams[i].count;
+	world->totals.reopens++;
+	return true;
+}
+
+/* ---- one more thing --------------------------------------------------------------------------------------------- */
+
+static int compare_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
+{
+	struct record *record = arg;
+	static uint8_t wanted[1 << 20];
+	(void)id;
+	if (len != record->len)
+		return 2;
+	entry_bytes(record->serial, record->index, wanted, len);
+	record->serial = memcmp(bytes, wanted, len) == 0 ? 0 : record->serial;
+	return record->serial == 0 ? 0 : 2;
+}
+
+/* Either the view begins there, or a truncate that was not answered yet has come so far. */
+static bool truncated_to(const struct model_stream *model, uint64_t view_first, uint64_t first_id)
+{
+	bool possible = first_id == view_first;
+	for (const struct request *request = model->maybe_first; request; request = request->next)
+		possible |= request->op.kind == OP_TRUNCATE && first_id > view_first && first_id <= request->op.safe_id;
+	return possible;
+}
+
+static void read_at_random(struct world *world)
+{
+	struct model_stream *model = &world->streams[dice_below(&world->dice, world->stream_count)];
+	struct stream *stream = found(world, model);
+	if (!stream || model->count == 0)
+		return;
+	struct stream_view view = stream_view(stream);
+	uint64_t id = dice_below(&world->dice, model->count), next;
+	struct record record = model->log[id];
+	struct error err = {0};
+	bool nowait = dice_chance(&world->dice, 500);
+	enum read_result result =
+		engine_read(world->engine, stream, view, id, id + 1, nowait, compare_cb, &record, &next, &err);
+	if (result == READ_WOULD_BLOCK && nowait)
+		result = engine_read(world->engine, stream, view, id, id + 1, false, compare_cb, &record, &next, &err);
+	if (result == READ_ERROR && err.code == ERR_TRUNCATED && truncated_to(model, view.first, err.first_id))
+		return;
+	if (result == READ_ERROR && err.code == ERR_IO && (world->armed || sim_is_dead(world->io)))
+		return;
+	if (result != READ_DONE || record.serial != 0)
+		world_fail(world, "stream %s: entry %llu of [%llu, %llu): %s", model->name, (unsigned long long)id,
+			(unsigned long long)view.first, (unsigned long long)view.end,
+			result == READ_ERROR ? err.message : "other bytes");
+	world->totals.entries_read++;
+}
+
+/* Time passes: with an interval, all that was written before is durable after one round. */
+static void tick(struct world *world)
+{
+	uint64_t interval = world->profile.options.async_sync_interval_ns;
+	world_settle(world);
+	sim_advance(world->io, interval ? interval + 1 : UINT64_C(1000000000));
+	world_settle(world);
+	if (may_fail(world) || interval == 0)
+		return;
+	for (unsigned i = 0; i < world->stream_count; i++) {
+		look_at_view(world, &world->streams[i]);
+		if (world->streams[i].durable != world->streams[i].count)
+			world_fail(world, "stream %s: the interval is over, and only %llu of %llu entries are durable",
+				world->streams[i].name, (unsigned long long)world->streams[i].durable,
+				(unsigned long long)world->streams[i].count);
+	}
+}
+
+static bool start_again(struct world *world)
+{
+	struct error err;
+	return !sim_is_dead(world->io) && world_open(world, &err);
+}
+
+bool world_step(struct world *world)
+{
+	const struct profile *profile = &world->profile;
+	struct dice *dice = &world->dice;
+	struct error err;
+	uint64_t chance = dice_below(dice, 1000);
+	uint64_t below = profile->sync_per_mille;
+	if (chance < below) {
+		sync_at_random(world);
+	} else if (chance < (below += profile->truncate_per_mille)) {
+		truncate_at_random(world);
+	} else if (chance < (below += profile->tick_per_mille)) {
+		tick(world);
+	} else if (chance < (below += profile->read_per_mille)) {
+		read_at_random(world);
+	} else if (chance < (below += profile->reopen_per_mille)) {
+		if (!world_close(world, &err))
+			return false;
+		return start_again(world);
+	} else if (chance < below + profile->death_per_mille) {
+		if (sim_is_dead(world->io))
+			return false;
+		world_abandon(world);
+		sim_process_died(world->io);
+		return start_again(world);
+	} else {
+		for (uint64_t n = 1 + dice_below(dice, profile->group_max); n > 0; n--)
+			append_at_random(world);
+	}
+	if (dice_chance(dice, 700))
+		engine_kick(world->engine);
+	for (uint64_t n = dice_below(dice, 5); n > 0; n--)
+		(void)engine_step(world->engine, (unsigned)dice_below(dice, engine_step_count(world->engine)));
+	if (dice_chance(dice, 600))
+		world_take(world);
+	return !sim_is_dead(world->io);
+}
+
+void totals_add(struct totals *to, const struct totals *from)
+{
+	uint64_t *sum = (uint64_t *)to;
+	const uint64_t *add = (const uint64_t *)from;
+	for (size_t i = 0; i < sizeof(*to) / sizeof(*sum); i++)
+		sum[i] += add[i];
+}
+
+void totals_print(const struct totals *totals)
+{
+#define ROW(field) printf("  %-16s %llu\n", #field, (unsigned long long)totals->field)
+	ROW(opens);
+	ROW(clean_opens);
+	ROW(reopens);
+	ROW(deaths);
+	ROW(requests);
+	ROW(answered);
+	ROW(conflicts);
+	ROW(refused);
+	ROW(unknown);
+	ROW(entries);
+	ROW(entries_read);
+	ROW(lost_entries);
+	ROW(found_entries);
+	ROW(truncates);
+	ROW(rotations);
+	ROW(journal_groups);
+	ROW(journal_records);
+	ROW(torn_tails_cut);
+	ROW(files_set_aside);
+	ROW(rewritten);
+#undef ROW
+}
