@@ -10,7 +10,8 @@ import json
 import re
 import sys
 
-CRITERION = re.compile(r"Synthesis: Tested: \d+ \| Passing: (\d+) \| Failing: (\d+) ")  # those that crash are failing too
+# Those that crash are among the failing ones.
+CRITERION = re.compile(r"Synthesis: Tested: \d+ \| Passing: (\d+) \| Failing: (\d+) ")
 UNITTEST = re.compile(r"^Ran (\d+) tests? in ", re.M)
 UNITTEST_RESULT = re.compile(r"^(?:OK|FAILED)(?: \((.*)\))?$", re.M)
 ONE_A_LINE = re.compile(r"^test_\w+ +(ok|FAILED)$", re.M)

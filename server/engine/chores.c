@@ -10,6 +10,7 @@ struct chores {
 	pthread_cond_t changed;
 	struct chore *first, **last;
 	bool threads, stop, running;
+	unsigned long rounds;
 	pthread_t thread;
 };
 
@@ -49,6 +50,7 @@ bool chores_step(struct chores *chores)
 	}
 	pthread_mutex_lock(&chores->lock);
 	chores->running = false;
+	chores->rounds++;
 	if (later) { /* before what came in meanwhile: order is kept */
 		*later_last = chores->first;
 		if (!chores->first)
@@ -126,6 +128,20 @@ void chores_drain(struct chores *chores)
 	}
 	pthread_mutex_lock(&chores->lock);
 	while (chores->first || chores->running)
+		pthread_cond_wait(&chores->changed, &chores->lock);
+	pthread_mutex_unlock(&chores->lock);
+}
+
+void chores_run_once(struct chores *chores)
+{
+	if (!chores->threads) {
+		(void)chores_step(chores);
+		return;
+	}
+	pthread_mutex_lock(&chores->lock);
+	/* A round that is under way may have begun before the last job came in. */
+	unsigned long until = chores->rounds + (chores->running ? 2 : 1);
+	while ((chores->first || chores->running) && chores->rounds < until)
 		pthread_cond_wait(&chores->changed, &chores->lock);
 	pthread_mutex_unlock(&chores->lock);
 }

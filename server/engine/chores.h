@@ -29,6 +29,8 @@ void chores_add(struct chores *chores, struct chore *chore);
 bool chores_step(struct chores *chores);
 /* Waits until nothing is left (runs them here, without threads). */
 void chores_drain(struct chores *chores);
+/* Waits until every job that is there now was run once, also if it answered CHORE_LATER. */
+void chores_run_once(struct chores *chores);
 /* Stops the thread; what is left is not run and not freed, unless drained before. NULL is legal. */
 void chores_stop(struct chores *chores);
 

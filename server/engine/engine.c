@@ -165,11 +165,23 @@ int engine_close(struct engine *engine, struct error *err)
 	if (result == 0) {
 		/* What the journals hold is in place, but perhaps only in the page cache. */
 		int r = engine->io->ops->sync_all(engine->io);
-		result = r != 0 ? error_set_io(err, -r, "final sync of", "the data directory")
-				: clean_stop_write(engine, err);
+		if (r != 0)
+			result = error_set_io(err, -r, "final sync of", "the data directory");
+		else if (!atomic_load(&engine->leftovers))
+			result = clean_stop_write(engine, err);
 	}
 	free_all(engine);
 	return result;
+}
+
+/* Of syncs of everything: they are the engine's own, all other ops are the caller's. */
+static void free_parts(struct op *op)
+{
+	for (struct op *next; op; op = next) {
+		next = op->next;
+		if (op->parent)
+			free(op);
+	}
 }
 
 void engine_abandon(struct engine *engine)
@@ -183,7 +195,10 @@ void engine_abandon(struct engine *engine)
 	for (uint32_t i = 0; i < engine->writer_count; i++) {
 		struct writer *writer = engine->writers[i];
 		atomic_store(&writer->failed, true); /* no sync by the interval any more */
-		writer->ready_first = writer->queue_first = NULL;
+		free_parts(writer->pending_first);
+		free_parts(writer->queue_first);
+		free_parts(writer->ready_first);
+		writer->pending_first = writer->queue_first = writer->ready_first = NULL;
 	}
 	free_all(engine);
 }

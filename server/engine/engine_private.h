@@ -38,6 +38,7 @@ struct engine {
 	struct stream_table table;
 	uint64_t ops_held;
 	bool closing;
+	atomic_bool leftovers; /* a segment that left could not be deleted: a clean-stop record would not tell of it */
 	atomic_bool abandoned; /* tests: the process is as good as dead, chores only clean up */
 
 	/* completions, from writers to the loop */

@@ -19,6 +19,11 @@
 /* So many files in a group are written and synced one by one; more go through the journal. */
 #define DIRECT_FILES_MAX 2
 #define GROUP_OPS_MAX 65536
+/* A group of more bytes than this, headers included, does not go through the journal; one of small appends is kept
+ * below it. */
+#define JOURNALED_MAX (JOURNAL_SOFT_BYTES / 2)
+/* What the journal adds for an op, at most: its header, the directory's name, padding. */
+#define JOURNAL_OP_MAX 256
 
 struct error *op_io_error(int os_errno, const char *what, const char *path, enum error_outcome outcome)
 {
@@ -77,7 +82,7 @@ static uint64_t op_weight(const struct op *op)
 static bool would_rotate(const struct writer *writer, const struct stream *stream)
 {
 	const struct engine_options *options = &writer->engine->options;
-	if (stream->group_entries == 0)
+	if (!stream->group_first || stream->group_entries == 0)
 		return false;
 	bool fresh = !stream->tail.segment || tail_is_full(writer, stream);
 	uint64_t entries = stream->group_entries + (fresh ? 0 : stream->tail.entries);
@@ -103,14 +108,15 @@ static void take_front(struct writer *writer, struct op *op)
 static void collect(struct writer *writer)
 {
 	uint64_t bytes = 0, limit = writer->engine->options.write_buffer_size;
+	uint64_t frame_bytes = 0; /* with headers: many small entries to many streams are mostly those */
 	writer->group_first = writer->group_last = NULL;
 	writer->group_ops = 0;
 	writer->plan_count = 0;
 	while (writer->ready_first && writer->ready_first->kind == OP_APPEND && writer->group_ops < GROUP_OPS_MAX) {
 		struct op *op = writer->ready_first;
 		struct stream *stream = op->stream;
-		if (writer->group_ops > 0 &&
-			(writer->solo > 0 || bytes + op_weight(op) > limit || would_rotate(writer, stream)))
+		if (writer->group_ops > 0 && (writer->solo > 0 || bytes + op_weight(op) > limit ||
+						     frame_bytes > JOURNALED_MAX || would_rotate(writer, stream)))
 			break;
 		struct plan *plan = plan_for(writer, stream);
 		uint64_t next_id = stream->next_id + stream->group_entries;
@@ -130,6 +136,10 @@ static void collect(struct writer *writer)
 			stream->group_first = plan->first = op;
 		stream->group_last = op;
 		bytes += op_weight(op);
+		frame_bytes += op_weight(op);
+		if (!op->stream_next && stream->group_first == op)
+			frame_bytes +=
+				FRAME_HEADER_MIN + JOURNAL_OP_MAX + (stream->tail.segment ? 0 : SEGMENT_HEADER_MAX);
 		take_front(writer, op);
 	}
 	if (writer->solo > 0)
@@ -218,7 +228,7 @@ static int check_tail(struct writer *writer, struct plan *plan)
 	tail->index_saved = segment->index.count;
 	pthread_mutex_unlock(&writer->list_lock);
 	index_clear(&index);
-	tail->prepared = size;
+	tail->prepared = tail->written; /* what is behind it may have no blocks */
 	tail->unchecked = false;
 	return r;
 }
@@ -340,7 +350,7 @@ static int write_in_place(struct writer *writer, struct plan *plan)
 		 * sync. */
 		int back = tail_take_back(tail, io, file, plan->offset);
 		if (back != 0)
-			r = back;
+			r = back == -ENOSPC || back == -EDQUOT ? -EIO : back;
 	}
 	open_cache_unpin(writer->engine->open_cache, tail->segment);
 	return r;
@@ -387,7 +397,12 @@ static int write_direct(struct writer *writer)
 		struct plan *plan = &writer->plans[i];
 		if (!plan->has_frame)
 			continue;
-		int r = pin_dirty(writer, plan);
+		/* Every file keeps its descriptor until it is synced, so there is a bound on how many. */
+		int r = 0;
+		if (!plan->stream->tail.pinned && writer->pinned >= writer->pinned_max &&
+			(r = writer_sync_all(writer)) != 0)
+			return r;
+		r = pin_dirty(writer, plan);
 		if (r != 0) {
 			plan_fail(writer, plan, r, "open");
 			continue;
@@ -428,9 +443,12 @@ static enum chore_result run_checkpoint(struct chore *chore)
 {
 	struct checkpoint_chore *checkpoint = (struct checkpoint_chore *)chore;
 	int r = 0;
-	if (!atomic_load(&checkpoint->writer->engine->abandoned))
+	/* After a failed sync of everything this journal may hold the only good copy, though a second try would say
+	 * that all is well. */
+	if (!atomic_load(&checkpoint->writer->engine->abandoned) && !atomic_load(&checkpoint->writer->failed))
 		r = journal_checkpoint(checkpoint->writer->journal, checkpoint->generation);
-	/* The system tells of a lost write-back once, and it may have been anybody's: no shard can trust what it wrote. */
+	/* The system tells of a lost write-back once, and it may have been anybody's: no shard can trust what it wrote.
+	 */
 	struct engine *engine = checkpoint->writer->engine;
 	for (uint32_t i = 0; r != 0 && i < engine->writer_count; i++)
 		writer_fail(engine->writers[i], -r, "sync of the file system for", "the journal");
@@ -444,7 +462,7 @@ static int journal_make_room(struct writer *writer)
 	struct journal *journal = writer->journal;
 	enum journal_room room = journal_room(journal, journal_record_bytes(journal));
 	if (room == JOURNAL_FULL) {
-		chores_drain(writer->engine->keeper);
+		chores_run_once(writer->engine->keeper); /* not drain: a reader may hold up what it deletes */
 		room = journal_room(journal, journal_record_bytes(journal));
 	}
 	if (room == JOURNAL_ROOM)
@@ -486,7 +504,10 @@ static int write_journaled(struct writer *writer)
 			(r = tail_sync(writer, plan->stream)) != 0)
 			return fail_with(writer, r, "sync of", plan);
 	}
-	if ((r = journal_write(journal)) != 0)
+	r = journal_write(journal);
+	if (r == -ENOSPC || r == -EDQUOT)
+		return 1; /* nothing was advanced, and half a record is no record */
+	if (r != 0)
 		return fail_with(writer, r, "write of the journal", NULL);
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
@@ -519,7 +540,7 @@ static bool by_journal(struct writer *writer)
 		fresh += plan->fresh != NULL;
 		unsynced += !plan->sync && !plan->stream->tail.pinned;
 	}
-	if (!writer->journal || bytes > JOURNAL_SOFT_BYTES / 2)
+	if (!writer->journal || bytes > JOURNAL_SOFT_BYTES)
 		return false;
 	return frames > DIRECT_FILES_MAX || fresh > 0 ||
 	       (unsynced > 0 && writer->pinned + unsynced > writer->pinned_max);
@@ -529,9 +550,6 @@ static int write_group(struct writer *writer)
 {
 	int r = by_journal(writer) ? write_journaled(writer) : 1;
 	if (r != 1)
-		return r;
-	/* Directly: every file keeps its descriptor until it is synced, so there is a bound on how many. */
-	if (writer->pinned + writer->plan_count > writer->pinned_max && (r = writer_sync_all(writer)) != 0)
 		return r;
 	return write_direct(writer);
 }
@@ -642,6 +660,20 @@ static void refuse_all(struct writer *writer)
 			writer->stats.failed_reason, OUTCOME_NONE);
 }
 
+/* Nothing of the group is written: what was prepared goes. */
+static void discard_all(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (plan->fresh)
+			tail_discard(writer, plan);
+		plan->has_frame = false;
+		if (!plan->error)
+			plan->error = op_io_error(writer->failed_errno, "shard has stopped writing, before",
+				plan->stream->dir, OUTCOME_NONE);
+	}
+}
+
 bool group_run(struct writer *writer)
 {
 	collect(writer);
@@ -665,9 +697,13 @@ bool group_run(struct writer *writer)
 	}
 	if (retry_alone(writer))
 		return true;
-	int r = write_group(writer);
+	/* A seal that failed has stopped the shard before anything of this group was written. */
+	bool failed_before = atomic_load(&writer->failed);
+	if (failed_before)
+		discard_all(writer);
+	int r = failed_before ? 0 : write_group(writer);
 	/* A sync by another thread may have failed meanwhile: then this group must not be acknowledged either. */
-	if (r == 0 && atomic_load(&writer->failed))
+	if (r == 0 && !failed_before && atomic_load(&writer->failed))
 		r = -writer->failed_errno;
 	if (r == 0)
 		publish(writer);

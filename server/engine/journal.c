@@ -19,6 +19,7 @@ struct half {
 	struct io_file *file;
 	uint64_t generation; /* 0: never used since the start */
 	uint64_t end;	     /* of its records */
+	uint64_t prepared;   /* blocks up to here have been written: a sync need not commit new ones */
 };
 
 struct journal {
@@ -50,6 +51,17 @@ static int end_generation(struct io *io, struct io_file *file)
 	return io->ops->pwritev(file, &iov, 1, 0);
 }
 
+static int write_zeros(struct io *io, struct io_file *file, uint64_t from, uint64_t to)
+{
+	static const uint8_t zeros[64 << 10];
+	int r = 0;
+	for (uint64_t at = from; r == 0 && at < to; at += sizeof(zeros)) {
+		struct iovec iov = {(void *)zeros, to - at < sizeof(zeros) ? (size_t)(to - at) : sizeof(zeros)};
+		r = io->ops->pwritev(file, &iov, 1, at);
+	}
+	return r;
+}
+
 static int prepare(struct io *io, struct io_file *file)
 {
 	uint64_t size;
@@ -60,15 +72,8 @@ static int prepare(struct io *io, struct io_file *file)
 		return r;
 	r = end_generation(io, file);
 	uint64_t from = size < JOURNAL_ALIGN ? JOURNAL_ALIGN : size;
-	if (r == 0 && from < JOURNAL_SOFT_BYTES) { /* a file that is short gets all its blocks */
-		size_t len = (size_t)(JOURNAL_SOFT_BYTES - from);
-		void *zeros = calloc(1, len);
-		if (!zeros)
-			return -ENOMEM;
-		struct iovec iov = {zeros, len};
-		r = io->ops->pwritev(file, &iov, 1, from);
-		free(zeros);
-	}
+	if (r == 0 && from < JOURNAL_SOFT_BYTES) /* a file that is short gets all its blocks */
+		r = write_zeros(io, file, from, JOURNAL_SOFT_BYTES);
 	return r != 0 ? r : io->ops->sync(file);
 }
 
@@ -88,6 +93,7 @@ int journal_open(struct io *io, uint32_t writer, struct journal **ret_journal)
 		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &journal->halves[i].file);
 		if (r == 0)
 			r = prepare(io, journal->halves[i].file);
+		journal->halves[i].prepared = JOURNAL_SOFT_BYTES;
 	}
 	if (r != 0) {
 		journal_close(journal);
@@ -156,8 +162,9 @@ uint64_t journal_record_bytes(const struct journal *journal)
 
 enum journal_room journal_room(const struct journal *journal, uint64_t record_bytes)
 {
-	uint64_t end = journal->halves[journal->current].end + record_bytes;
-	if (end <= JOURNAL_SOFT_BYTES)
+	const struct half *half = &journal->halves[journal->current];
+	uint64_t end = half->end + record_bytes;
+	if (end <= half->prepared)
 		return JOURNAL_ROOM;
 	if (journal->halves[journal->current ^ 1].generation <= journal_checkpointed(journal) &&
 		record_bytes <= JOURNAL_HARD_BYTES)
@@ -194,10 +201,24 @@ int journal_write(struct journal *journal)
 	put_u32(header + 60, crc32c(0, header, 60));
 	struct iovec iov = {record->data, record->len};
 	int r = journal->io->ops->pwritev(half->file, &iov, 1, half->end);
+	if (r == -ENOSPC || r == -EDQUOT) {
+		/* The caller goes on without the journal: the piece that is there must not be found by a recovery. */
+		static const uint8_t zeros[JOURNAL_ALIGN];
+		struct iovec over = {(void *)zeros, sizeof(zeros)};
+		int back = half->end < half->prepared ? journal->io->ops->pwritev(half->file, &over, 1, half->end)
+						      : journal->io->ops->truncate(half->file, half->end);
+		return back == 0 ? r : -EIO;
+	}
 	if (r != 0)
 		return r;
 	half->end += record->len;
 	journal->seq++;
+	if (half->end > half->prepared) {
+		/* It has to grow, because checkpoints do not keep up: by a piece, so that only this sync pays for it.
+		 * No room: no matter, the record is written. */
+		uint64_t to = align_up(half->end, JOURNAL_SOFT_BYTES);
+		half->prepared = write_zeros(journal->io, half->file, half->end, to) == 0 ? to : half->end;
+	}
 	return 0;
 }
 
@@ -316,13 +337,47 @@ static int replay_ops(struct buf *content, uint32_t op_count, journal_op_cb cb, 
 static bool was_synced(struct io *io, struct io_file *file, uint64_t from, const struct journal_scan *scan)
 {
 	uint8_t header[RECORD_HEADER];
-	struct record record;
+	struct record record = {0};
 	for (uint64_t at = from + JOURNAL_ALIGN;
 		io->ops->pread(file, header, RECORD_HEADER, at, 0) == (ssize_t)RECORD_HEADER; at += JOURNAL_ALIGN)
 		if (decode_header(header, &record) && record.epoch == scan->epoch &&
 			record.generation == scan->generation && record.synced_seq > scan->records)
 			return true;
 	return false;
+}
+
+/* The first record of a generation is broken. If its header is not, that says what to look for behind it. */
+static bool first_is_rot(struct io *io, struct io_file *file, struct journal_scan *scan)
+{
+	uint8_t header[RECORD_HEADER];
+	static const uint8_t zeros[RECORD_HEADER];
+	struct record record = {0};
+	if (io->ops->pread(file, header, RECORD_HEADER, 0, 0) < (ssize_t)RECORD_HEADER ||
+		memcmp(header, zeros, RECORD_HEADER) == 0) /* ended */
+		return false;
+	if (!decode_header(header, &record)) {
+		scan->headless = true;
+		return false;
+	}
+	scan->epoch = record.epoch;
+	scan->generation = record.generation;
+	return was_synced(io, file, 0, scan);
+}
+
+int journal_headless_rot(struct io *io, const char *path, const struct journal_scan *other, bool *ret_rot)
+{
+	struct io_file *file;
+	int r = io->ops->open(io, path, IO_READ, &file);
+	if (r != 0)
+		return r;
+	/* Generations take turns: this file's is the one before or behind the other's. Older ones were ended. */
+	*ret_rot = false;
+	for (int step = -1; step <= 1; step += 2) {
+		struct journal_scan scan = {.epoch = other->epoch, .generation = other->generation + (uint64_t)step};
+		*ret_rot |= was_synced(io, file, 0, &scan);
+	}
+	io->ops->close(file);
+	return 0;
 }
 
 int journal_replay(struct io *io, const char *path, journal_op_cb cb, void *arg, struct journal_scan *ret_scan)
@@ -333,7 +388,7 @@ int journal_replay(struct io *io, const char *path, journal_op_cb cb, void *arg,
 	if (r != 0)
 		return r;
 	struct buf content = {0};
-	struct record record;
+	struct record record = {0};
 	while ((r = read_record(io, file, ret_scan->end, &record, &content)) == 0) {
 		if (ret_scan->records == 0) {
 			ret_scan->epoch = record.epoch;
@@ -349,7 +404,8 @@ int journal_replay(struct io *io, const char *path, journal_op_cb cb, void *arg,
 		ret_scan->end += align_up(RECORD_HEADER + record.content_bytes, JOURNAL_ALIGN);
 	}
 	if (r == 1) {
-		ret_scan->rot = ret_scan->records > 0 && was_synced(io, file, ret_scan->end, ret_scan);
+		ret_scan->rot = ret_scan->records > 0 ? was_synced(io, file, ret_scan->end, ret_scan)
+						      : first_is_rot(io, file, ret_scan);
 		r = 0;
 	}
 	buf_free(&content);

@@ -26,7 +26,7 @@
 #include "buf.h"
 #include "io.h"
 
-#define JOURNAL_SOFT_BYTES (1u << 20)  /* prepared; a switch is tried from there on */
+#define JOURNAL_SOFT_BYTES (1u << 20)  /* prepared at first; a switch is tried where the prepared part ends */
 #define JOURNAL_HARD_BYTES (64u << 20) /* no file grows past it */
 #define JOURNAL_ALIGN 512u
 #define JOURNAL_PATH_MAX 48
@@ -83,10 +83,15 @@ typedef int (*journal_op_cb)(const struct journal_op *op, void *arg);
 
 struct journal_scan {
 	uint64_t epoch, generation, records, ops;
-	uint64_t end; /* offset behind the last good record */
-	bool rot;     /* a record that had been synced is broken, at `end` */
+	uint64_t end;  /* offset behind the last good record */
+	bool headless; /* there are no records, and what stands in place of the first one's header is none */
+	bool rot;      /* a record that had been synced is broken, at `end` */
 };
 /* 0 or a negative errno or what cb returned. With cb NULL it only looks. */
 int journal_replay(struct io *io, const char *path, journal_op_cb cb, void *arg, struct journal_scan *ret_scan);
+
+/* For a headless file: whether the record that is missing had been synced, as told by those behind it. `other` is what
+ * the other file of the same writer holds. 0 or a negative errno. If that is empty too, it cannot be told. */
+int journal_headless_rot(struct io *io, const char *path, const struct journal_scan *other, bool *ret_rot);
 
 #endif

@@ -182,13 +182,50 @@ static int rot_in_journal(struct engine *engine, const char *path, const struct 
 
 struct journal_file {
 	char path[JOURNAL_PATH_MAX];
-	uint64_t generation;
+	struct journal_scan scan;
 };
 
 static int by_generation(const void *left, const void *right)
 {
 	const struct journal_file *a = left, *b = right;
-	return (a->generation > b->generation) - (a->generation < b->generation);
+	return (a->scan.generation > b->scan.generation) - (a->scan.generation < b->scan.generation);
+}
+
+/* The other file of the same writer: the names differ in the last byte. */
+static const struct journal_scan *other_of(const struct journal_file *files, size_t count, const char *path)
+{
+	size_t len = strlen(path);
+	for (size_t i = 0; i < count; i++)
+		if (strlen(files[i].path) == len && strncmp(files[i].path, path, len - 1) == 0 &&
+			files[i].path[len - 1] != path[len - 1] && files[i].scan.records > 0)
+			return &files[i].scan;
+	return NULL;
+}
+
+static int look_at_journals(struct engine *engine, const struct names *names, struct journal_file *files,
+	size_t *ret_count, struct error *err)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < names->count; i++) {
+		if (strlen(names->items[i]) >= JOURNAL_PATH_MAX)
+			continue;
+		struct journal_file *file = &files[count++];
+		memcpy(file->path, names->items[i], strlen(names->items[i]) + 1);
+		int r = journal_replay(engine->io, file->path, NULL, NULL, &file->scan);
+		if (r != 0)
+			return error_set_io(err, -r, "read", file->path);
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct journal_file *file = &files[i];
+		const struct journal_scan *other = file->scan.headless ? other_of(files, count, file->path) : NULL;
+		int r = other ? journal_headless_rot(engine->io, file->path, other, &file->scan.rot) : 0;
+		if (r != 0)
+			return error_set_io(err, -r, "read", file->path);
+		if (file->scan.rot && rot_in_journal(engine, file->path, &file->scan, err) != 0)
+			return -1;
+	}
+	*ret_count = count;
+	return 0;
 }
 
 static int replay_journals(struct engine *engine, const struct names *names, struct error *err)
@@ -197,24 +234,11 @@ static int replay_journals(struct engine *engine, const struct names *names, str
 	if (!files)
 		return error_set_io(err, ENOMEM, "recover", "journals");
 	struct replay replay = {.engine = engine};
-	struct journal_scan scan;
-	int result = 0;
 	size_t count = 0;
-	for (size_t i = 0; i < names->count && result == 0; i++) {
-		if (strlen(names->items[i]) >= JOURNAL_PATH_MAX)
-			continue;
-		int r = journal_replay(engine->io, names->items[i], NULL, NULL, &scan);
-		if (r != 0)
-			result = error_set_io(err, -r, "read", names->items[i]);
-		else if (scan.rot)
-			result = rot_in_journal(engine, names->items[i], &scan, err);
-		if (scan.records == 0)
-			continue;
-		memcpy(files[count].path, names->items[i], strlen(names->items[i]) + 1);
-		files[count++].generation = scan.generation;
-	}
+	int result = look_at_journals(engine, names, files, &count, err);
 	qsort(files, count, sizeof(*files), by_generation);
 	for (size_t i = 0; i < count && result == 0; i++) {
+		struct journal_scan scan;
 		int r = journal_replay(engine->io, files[i].path, apply_op, &replay, &scan);
 		if (r != 0)
 			result = error_set_io(err, -r, "apply the journal", files[i].path);
@@ -269,11 +293,13 @@ static int by_first_id(const void *left, const void *right)
 	return (int)b->cut - (int)a->cut;
 }
 
-/* A name that is hashed stands in full in every segment's header. 1: no header tells it. */
+/* A name that is hashed stands in full in every segment's header. 1: there is nothing that could; 2: there is, and it
+ * does not. */
 static int name_from_header(struct engine *engine, const char *dir, const struct listing *listing,
 	char name[NAMES_STREAM_MAX + 1], size_t *ret_len)
 {
 	struct io *io = engine->io;
+	bool damaged = false;
 	for (size_t i = 0; i < listing->count; i++) {
 		char path[SEGMENT_PATH_MAX], file[NAMES_FILE_MAX];
 		if (listing->items[i].cut)
@@ -293,6 +319,8 @@ static int name_from_header(struct engine *engine, const char *dir, const struct
 		struct segment_header header;
 		ssize_t got = io->ops->pread(opened, bytes, sizeof(bytes), 0, 0);
 		io->ops->close(opened);
+		static const uint8_t zeros[SEGMENT_HEADER_MAX];
+		damaged |= got == sizeof(bytes) && memcmp(bytes, zeros, sizeof(bytes)) != 0;
 		if (got > 0 && segment_header_decode(bytes, (size_t)got, &header) == HEADER_OK) {
 			memcpy(name, header.name, header.name_len);
 			name[header.name_len] = '\0';
@@ -300,7 +328,7 @@ static int name_from_header(struct engine *engine, const char *dir, const struct
 			return 0;
 		}
 	}
-	return 1;
+	return damaged ? 2 : 1;
 }
 
 int recovery_dir_owner(struct engine *engine, const char *dir, char name[NAMES_STREAM_MAX + 1], size_t *ret_len)
@@ -397,6 +425,35 @@ static bool is_dir_of(const char *dir, const char *name, size_t name_len)
 	return dirname_from_name(name, name_len, again) >= 0 && strcmp(dir, again) == 0;
 }
 
+/* A directory whose name is hashed, with bytes in it, and no header that tells whose: a header is in one sector, old
+ * (zeros) or new, so this is damage. */
+static int nameless_dir(struct engine *engine, const char *dir, struct error *err)
+{
+	struct io *io = engine->io;
+	engine->recovery.rot_found++;
+	if (engine->options.on_corruption == ON_CORRUPTION_ERROR) {
+		error_set(err, ERR_CORRUPTION,
+			"no segment in directory %s has a whole header: restore it, or start with on_corruption = "
+			"truncate to set it aside",
+			dir);
+		error_set_text(err, EFI_STREAM, "", 0);
+		error_set_text(err, EFI_SEGMENT, dir, strlen(dir));
+		error_set_u64(err, EFI_OFFSET, 0);
+		error_set_u64(err, EFI_ID, 0);
+		return -1;
+	}
+	char aside[sizeof(NAMES_OWN_PREFIX "aside-") + NAMES_DIR_MAX] = NAMES_OWN_PREFIX "aside-";
+	strncat(aside, dir, NAMES_DIR_MAX);
+	int r = io->ops->rename(io, dir, aside);
+	if (r == 0)
+		r = io->ops->sync_dir(io, "");
+	if (r != 0)
+		return error_set_io(err, -r, "set aside", dir);
+	engine->recovery.files_set_aside++;
+	log_error("engine", "no segment in directory %s has a whole header: set aside as %s", dir, aside);
+	return 0;
+}
+
 static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, struct error *err)
 {
 	char name[NAMES_STREAM_MAX + 1];
@@ -408,16 +465,16 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 		qsort(listing.items, listing.count, sizeof(*listing.items), by_first_id);
 	if (r == 0 && kind == 1)
 		r = name_from_header(engine, dir, &listing, name, &name_len);
-	if (r == 0 && kind == 1 && !is_dir_of(dir, name, name_len)) {
-		log_warn("engine",
-			"directory %s holds segments of stream %.100s, which is not its own: it is left alone", dir,
-			name);
-		r = 1;
-	}
 	int result = 0;
 	if (r < 0) {
 		result = error_set_io(err, -r, "list", dir);
-	} else if (listing.count > 0 && r == 0) {
+	} else if (r == 2) {
+		result = nameless_dir(engine, dir, err);
+	} else if (r == 0 && kind == 1 && !is_dir_of(dir, name, name_len)) {
+		log_warn("engine",
+			"directory %s holds segments of stream %.100s, which is not its own: it is left alone", dir,
+			name);
+	} else if (r == 0 && listing.count > 0) {
 		struct tail_facts none = {0};
 		struct stream *stream = recovered_stream(engine, name, name_len, err);
 		result = !stream || add_segments(engine, stream, &listing, err) != 0
@@ -447,6 +504,27 @@ static int root_cb(const char *name, bool is_dir, void *arg)
 	return 0;
 }
 
+/* A start that was cut off after it had set the recorded segment aside left the record behind: the directory knows
+ * better. */
+static int set_aside_since(struct engine *engine, const struct stream *stream)
+{
+	char path[SEGMENT_PATH_MAX];
+	struct newer newer = {stream->tail.segment->first_id, false};
+	segment_path(stream->tail.segment, path);
+	int r = engine->io->ops->exists(engine->io, path);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = engine->io->ops->list_dir(engine->io, stream->dir, newer_cb, &newer);
+	return r < 0 && r != -ENOENT ? r : newer.found;
+}
+
+/* It is listed like one that the record does not name. */
+static void drop_recorded(struct engine *engine, struct stream *stream)
+{
+	stream_table_remove(&engine->table, stream);
+	stream_free(stream, engine->open_cache);
+}
+
 /* The streams of the clean-stop record. */
 static int verify_clean(struct engine *engine, bool *rewritten, struct error *err)
 {
@@ -462,7 +540,12 @@ static int verify_clean(struct engine *engine, bool *rewritten, struct error *er
 	for (size_t i = 0; i < count && result == 0; i++) {
 		struct stream *stream = all[i];
 		struct tail_facts facts = {stream->tail.written, stream->next_id};
-		if (cancelled(engine, err))
+		int moved = look && stream->tail.segment ? set_aside_since(engine, stream) : 0;
+		if (moved < 0)
+			result = error_set_io(err, -moved, "list", stream->dir);
+		else if (moved > 0)
+			drop_recorded(engine, stream);
+		else if (cancelled(engine, err))
 			result = -1;
 		else if (look && stream->tail.segment)
 			result = judge_tail(engine, stream, &facts, rewritten, err);

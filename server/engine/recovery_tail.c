@@ -34,9 +34,11 @@ struct judge {
 	struct window window;
 	uint64_t size;
 	struct segment_header header;
-	bool header_good;
+	bool header_good, header_may_be_torn;
+	bool unreadable;			/* a sector could not be read */
 	struct index_point at;			/* X: where the next frame would be, its id */
 	uint64_t known;				/* durable up to here */
+	uint64_t rewrite_from;			/* what is accepted behind it is not known to be durable */
 	uint64_t known_next_id;			/* ids below it may have been acknowledged */
 	uint64_t behind_frames, behind_next_id; /* whole frames behind X */
 	bool rubbish;				/* something that is not zero stands behind X */
@@ -74,6 +76,17 @@ static int read_header(struct judge *judge)
 	judge->header_good = result == HEADER_OK && judge->header.first_id == judge->segment->first_id &&
 			     judge->header.name_len == judge->stream->name_len &&
 			     memcmp(judge->header.name, judge->stream->name, judge->header.name_len) == 0;
+	size_t whole = align_up(SEGMENT_HEADER_FIXED + judge->stream->name_len + 4u, FRAME_ALIGN);
+	uint64_t last = 0;
+	if (!judge->header_good && judge->size >= whole) {
+		uint64_t limit = judge->window.limit;
+		judge->window.limit = whole;
+		r = scan_zeros(&judge->window, 0, &last);
+		judge->window.limit = limit;
+		if (r != 0)
+			return io_failed(judge, r, "read");
+	}
+	judge->header_may_be_torn = judge->size < whole || last == 0;
 	return 0;
 }
 
@@ -81,6 +94,16 @@ static void count_known(struct judge *judge, uint64_t known)
 {
 	if (known > judge->known)
 		judge->known = known;
+}
+
+/* A sector that cannot be read is rot like any other; under on_corruption = error the start says which it is. 0: go on.
+ */
+static int read_failed(struct judge *judge, int r)
+{
+	if (r != -EIO || judge->engine->options.on_corruption == ON_CORRUPTION_ERROR)
+		return io_failed(judge, r, "read");
+	judge->unreadable = true;
+	return 0;
 }
 
 /* From the last index point to X. */
@@ -113,8 +136,8 @@ static int walk(struct judge *judge)
 			result = SCAN_BROKEN;
 		if (result == SCAN_FRAME)
 			result = scan_payload(&judge->window, &frame, &where, &error);
-		if (result == SCAN_ERROR)
-			return io_failed(judge, error, "read");
+		if (result == SCAN_ERROR && read_failed(judge, error) != 0)
+			return -1;
 		if (result != SCAN_FRAME)
 			break;
 		count_known(judge, frame.synced_end);
@@ -153,9 +176,9 @@ static int look_behind(struct judge *judge)
 {
 	uint64_t last, salt = judge->header.salt;
 	int r = scan_zeros(&judge->window, judge->at.offset, &last);
-	if (r != 0)
-		return io_failed(judge, r, "read");
-	judge->rubbish = last > judge->at.offset;
+	if (r != 0 && read_failed(judge, r) != 0)
+		return -1;
+	judge->rubbish = r != 0 || last > judge->at.offset;
 	if (!judge->rubbish)
 		return 0;
 	if (!judge->header_good) {
@@ -169,13 +192,24 @@ static int look_behind(struct judge *judge)
 	for (uint64_t from = judge->at.offset;;) {
 		struct frame frame;
 		int error = 0;
-		enum scan_result result = scan_next_whole(&judge->window, salt, from, true, &frame, &error);
+		enum scan_result result = scan_next_whole(&judge->window, salt, from, false, &frame, &error);
 		if (result == SCAN_ERROR)
-			return io_failed(judge, error, "read");
+			return read_failed(judge, error);
 		if (result == SCAN_END)
 			return 0;
-		judge->behind_frames++;
+		/* A whole header tells what was durable before it, even if its own payload is torn. */
 		count_known(judge, frame.synced_end);
+		if (frame.synced_end > judge->at.offset && frame.first_id > judge->known_next_id)
+			judge->known_next_id = frame.first_id;
+		uint64_t where;
+		result = scan_payload(&judge->window, &frame, &where, &error);
+		if (result == SCAN_ERROR && read_failed(judge, error) != 0)
+			return -1;
+		if (result != SCAN_FRAME) {
+			from = frame.offset + FRAME_ALIGN;
+			continue;
+		}
+		judge->behind_frames++;
 		if (frame.first_id + frame.entry_count > judge->behind_next_id)
 			judge->behind_next_id = frame.first_id + frame.entry_count;
 		from = frame.offset + frame.total_bytes;
@@ -209,7 +243,7 @@ static int cut_in_place(struct judge *judge)
 static int write_again(struct judge *judge, bool *ret_rewritten)
 {
 	struct io *io = judge->engine->io;
-	uint64_t from = judge->known;
+	uint64_t from = judge->rewrite_from;
 	for (uint64_t at = from; at < judge->at.offset;) {
 		size_t len = judge->at.offset - at < WALK_CHUNK ? (size_t)(judge->at.offset - at) : WALK_CHUNK;
 		const uint8_t *bytes;
@@ -241,7 +275,7 @@ static void accept(struct judge *judge)
 	judge->stream->tail = (struct tail){
 		.segment = segment,
 		.written = judge->at.offset,
-		.prepared = judge->size,
+		.prepared = judge->at.offset, /* what is behind it may have no blocks */
 		.synced = judge->at.offset,
 		.entries = judge->at.id - segment->first_id,
 		.check = judge->at.prev_check,
@@ -341,12 +375,17 @@ static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
 	struct segment *old = judge->segment, *successor = NULL;
 	char path[SEGMENT_PATH_MAX], aside[SEGMENT_PATH_MAX];
 	path_of(old, path);
+	/* What the journal has put into it must be durable before its new name is: the journal does not know that name.
+	 */
+	int r = io->ops->sync(judge->file);
+	if (r != 0)
+		return io_failed(judge, r, "sync");
 	io->ops->close(judge->file);
 	judge->file = NULL;
 	stream->tail = (struct tail){0};
 	/* With nothing good in it, and no id to keep, the name itself is wanted again: there can be no successor first.
 	 */
-	int r = next_id > old->first_id ? make_successor(judge, next_id, &successor) : 0;
+	r = next_id > old->first_id ? make_successor(judge, next_id, &successor) : 0;
 	if (r == 0) {
 		old->cut = true;
 		old->end_id = judge->at.id;
@@ -400,7 +439,7 @@ static int refuse(struct judge *judge)
 
 static int act(struct judge *judge, bool *ret_rewritten)
 {
-	bool rot = judge->known > judge->at.offset || judge->known_next_id > judge->at.id;
+	bool rot = judge->unreadable || judge->known > judge->at.offset || judge->known_next_id > judge->at.id;
 	if (rot) {
 		judge->engine->recovery.rot_found++;
 		if (judge->engine->options.on_corruption == ON_CORRUPTION_ERROR)
@@ -437,13 +476,21 @@ static int look(struct judge *judge, const struct tail_facts *facts)
 	judge->known = facts->proven_end;
 	judge->known_next_id = facts->proven_next_id;
 	/* All before it were deleted: only after it had been made durable (truncate.c). */
-	if (judge->stream->segment_count == 1 && judge->segment->first_id > 0)
+	const struct stream *stream = judge->stream;
+	if (stream->segment_count == 1 && judge->segment->first_id > 0)
+		count_known(judge, 1);
+	/* The successor of a set-aside file was durable before that was renamed. */
+	if (stream->segment_count > 1 && stream->segments[stream->segment_count - 2]->cut)
 		count_known(judge, 1);
 	if (read_header(judge) != 0)
 		return -1;
 	judge->at = (struct index_point){judge->segment->first_id, 0, 0};
+	/* The header lies in one sector, which is old (zeros) or new: if it is neither, it was damaged later. */
+	if (!judge->header_good && !judge->header_may_be_torn)
+		count_known(judge, 1);
 	if (judge->header_good && walk(judge) != 0)
 		return -1;
+	judge->rewrite_from = judge->known < judge->at.offset ? judge->known : judge->at.offset;
 	return look_behind(judge);
 }
 

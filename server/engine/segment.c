@@ -105,39 +105,80 @@ static void lru_add(struct open_cache *cache, struct segment *segment)
 	cache->newest = segment;
 }
 
-/* Under the lock: closes an open file that nobody has pinned. */
-static void close_file(struct open_cache *cache, struct segment *segment)
+/* What is taken from a segment under the lock is closed behind it: a close may take its time. */
+struct closing {
+	struct io_file *file;
+	struct io_map *map;
+};
+
+static struct closing take_file(struct open_cache *cache, struct segment *segment)
 {
-	cache->io->ops->unmap(segment->map);
-	cache->io->ops->close(segment->file);
+	struct closing closing = {segment->file, segment->map};
 	segment->map = NULL;
 	segment->map_len = 0;
 	segment->file = NULL;
 	cache->open_count--;
+	return closing;
 }
 
+static void close_taken(struct open_cache *cache, struct closing closing)
+{
+	cache->io->ops->unmap(closing.map);
+	cache->io->ops->close(closing.file);
+}
+
+/* The least recently used one goes if the cache is full; usually one, more only after many were pinned at once. */
+static bool take_oldest(struct open_cache *cache, struct closing *ret_closing)
+{
+	struct segment *oldest = cache->oldest;
+	if (cache->open_count <= cache->capacity || !oldest)
+		return false;
+	lru_remove(cache, oldest);
+	*ret_closing = take_file(cache, oldest);
+	return true;
+}
+
+/* Under the lock, which is given up in between. */
 static void make_room(struct open_cache *cache)
 {
-	while (cache->open_count >= cache->capacity && cache->oldest) {
-		struct segment *oldest = cache->oldest;
-		lru_remove(cache, oldest);
-		close_file(cache, oldest);
+	struct closing closing;
+	while (take_oldest(cache, &closing)) {
+		pthread_mutex_unlock(&cache->lock);
+		close_taken(cache, closing);
+		pthread_mutex_lock(&cache->lock);
 	}
+}
+
+bool open_cache_evict(struct open_cache *cache)
+{
+	pthread_mutex_lock(&cache->lock);
+	struct segment *oldest = cache->oldest;
+	struct closing closing = {0};
+	if (oldest) {
+		lru_remove(cache, oldest);
+		closing = take_file(cache, oldest);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	close_taken(cache, closing);
+	return oldest != NULL;
 }
 
 static int open_file(struct open_cache *cache, struct segment *segment, int flags)
 {
 	char path[SEGMENT_PATH_MAX];
 	segment_path(segment, path);
-	make_room(cache);
 	segment->opening = true;
 	cache->open_count++;
+	make_room(cache);
 	pthread_mutex_unlock(&cache->lock);
 	int how = segment->cut ? IO_READ : IO_READ | IO_WRITE;
 	if (flags & OPEN_CREATE)
 		how |= IO_CREATE;
 	struct io_file *file = NULL;
 	int r = cache->io->ops->open(cache->io, path, how, &file);
+	/* The process has fewer descriptors than the cache may hold: it makes do with those it has. */
+	while ((r == -EMFILE || r == -ENFILE) && open_cache_evict(cache))
+		r = cache->io->ops->open(cache->io, path, how, &file);
 	pthread_mutex_lock(&cache->lock);
 	segment->opening = false;
 	if (r != 0)
@@ -200,21 +241,22 @@ void open_cache_unpin(struct open_cache *cache, struct segment *segment)
 	pthread_mutex_lock(&cache->lock);
 	if (--segment->pins == 0) {
 		lru_add(cache, segment);
-		if (cache->open_count > cache->capacity)
-			make_room(cache);
+		make_room(cache);
 	}
 	pthread_mutex_unlock(&cache->lock);
 }
 
 void open_cache_drop(struct open_cache *cache, struct segment *segment)
 {
+	struct closing closing = {0};
 	pthread_mutex_lock(&cache->lock);
 	if (segment->file) {
 		if (segment->pins == 0)
 			lru_remove(cache, segment);
-		close_file(cache, segment);
+		closing = take_file(cache, segment);
 	}
 	pthread_mutex_unlock(&cache->lock);
+	close_taken(cache, closing);
 }
 
 void open_cache_stats(struct open_cache *cache, uint64_t *ret_open, uint64_t *ret_max)

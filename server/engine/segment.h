@@ -75,6 +75,9 @@ void open_cache_unpin(struct open_cache *cache, struct segment *segment);
 /* Closes the file if it is open; nobody may have it pinned. */
 void open_cache_drop(struct open_cache *cache, struct segment *segment);
 
+/* Closes the file that was not used for longest. False: all that are open are pinned. */
+bool open_cache_evict(struct open_cache *cache);
+
 void open_cache_stats(struct open_cache *cache, uint64_t *ret_open, uint64_t *ret_max);
 
 #endif

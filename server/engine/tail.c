@@ -54,17 +54,26 @@ bool tail_names_durable(const struct writer *writer, const struct stream *stream
 	return tail->named_gen > 0 && writer->journal && tail->named_gen <= journal_checkpointed(writer->journal);
 }
 
-int tail_sync_names(struct writer *writer, struct stream *stream)
+/* A directory is opened for it: where descriptors are short, one of the cache goes. Nothing was tried then. */
+static int sync_dir(struct writer *writer, const char *dir)
 {
 	struct io *io = writer->engine->io;
+	int r = io->ops->sync_dir(io, dir);
+	while ((r == -EMFILE || r == -ENFILE) && open_cache_evict(writer->engine->open_cache))
+		r = io->ops->sync_dir(io, dir);
+	return r;
+}
+
+int tail_sync_names(struct writer *writer, struct stream *stream)
+{
 	int r = 0;
 	if (!tail_names_durable(writer, stream)) {
 		if (!stream->tail.name_durable) {
-			r = io->ops->sync_dir(io, stream->dir);
+			r = sync_dir(writer, stream->dir);
 			STAT_ADD(writer, dir_syncs, 1);
 		}
 		if (r == 0 && !stream->dir_durable) {
-			r = io->ops->sync_dir(io, "");
+			r = sync_dir(writer, "");
 			STAT_ADD(writer, dir_syncs, 1);
 		}
 	}
@@ -161,8 +170,26 @@ static int make_dir(struct engine *engine, struct stream *stream)
 		return 0; /* left over from a creation that did not come to its end */
 	r = recovery_dir_owner(engine, stream->dir, owner, &owner_len);
 	if (r != 0)
-		return r < 0 ? r : 0;
+		return r == 2 ? -EEXIST : r < 0 ? r : 0;
 	return owner_len == stream->name_len && memcmp(owner, stream->name, owner_len) == 0 ? 0 : -EEXIST;
+}
+
+/* A file may be there from a creation that did not come to its end: empty, or zeros where a header would be. Anything
+ * else is not ours to destroy. */
+static int take_over_file(struct io *io, struct io_file *file)
+{
+	uint8_t bytes[512];
+	static const uint8_t zeros[sizeof(bytes)];
+	uint64_t size;
+	int r = io->ops->size(file, &size);
+	if (r != 0 || size == 0)
+		return r;
+	ssize_t got = io->ops->pread(file, bytes, sizeof(bytes), 0, 0);
+	if (got < 0)
+		return (int)got;
+	if (memcmp(bytes, zeros, (size_t)got) != 0)
+		return -EEXIST;
+	return io->ops->truncate(file, 0);
 }
 
 int tail_create(struct writer *writer, struct plan *plan)
@@ -198,11 +225,7 @@ int tail_create(struct writer *writer, struct plan *plan)
 		segment_unref(segment, engine->open_cache);
 		return r;
 	}
-	/* A file may be there from a creation that did not come to its end: nothing of it is worth keeping. */
-	uint64_t size;
-	r = io->ops->size(file, &size);
-	if (r == 0 && size > 0)
-		r = io->ops->truncate(file, 0);
+	r = take_over_file(io, file);
 	unpin(writer, segment);
 	if (r != 0) {
 		segment_unref(segment, engine->open_cache);

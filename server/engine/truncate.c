@@ -51,6 +51,7 @@ static bool remove_files(struct engine *engine, struct segment *segment)
 			segment->stream->doom_over = true;
 	}
 	if (r != 0) {
+		atomic_store(&engine->leftovers, true);
 		log_warn("engine",
 			"segment %s: not deleted (%s); it and what follows it come back with the next start, delete "
 			"them with another truncate",

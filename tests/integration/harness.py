@@ -166,7 +166,7 @@ class Daemon:
         return self.stderr_file.read()
 
     def client(self, unix=False, **options):
-        return Client(self.unix if unix else self.tcp, DEADLINE_S, **options)
+        return Client(self.unix if unix or self.tcp is None else self.tcp, DEADLINE_S, **options)
 
     def rss_bytes(self):
         with open("/proc/%d/status" % self.process.pid) as file:
