@@ -76,6 +76,10 @@ void readers_free(struct engine *engine);
 
 /* recovery.c: fills the table; everything that it accepts is durable when it returns 0. */
 int recovery_run(struct engine *engine, struct error *err);
+/* recovery_journal.c: applies the journals of that names, oldest generation first. */
+int recovery_replay(struct engine *engine, char *const *paths, size_t path_count, struct error *err);
+/* Whether the directory holds a segment newer than first_id, or that one set aside: 1, 0 or a negative errno. */
+int recovery_has_newer(struct engine *engine, const char *dir, uint64_t first_id);
 /* The stream that a directory with a hashed name belongs to, by its segments' headers: 0; 1: no header tells; negative
  * errno. Any thread. */
 int recovery_dir_owner(struct engine *engine, const char *dir, char name[NAMES_STREAM_MAX + 1], size_t *ret_len);

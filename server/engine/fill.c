@@ -43,10 +43,8 @@ static int write_zeros(struct fill *fill, struct io *io)
 		uint64_t len = fill->to - at < PIECE_BYTES ? fill->to - at : PIECE_BYTES;
 		struct iovec iov = {(void *)zeros, (size_t)len};
 		r = io->ops->pwritev(file, &iov, 1, at);
-	}
-	if (r == 0) {
-		r = io->ops->sync(file);
-		if (r != 0)
+		/* Piece by piece: the log's own sync of this file waits for one of them at most. */
+		if (r == 0 && (r = io->ops->sync(file)) != 0)
 			writer_fail(fill->writer, -r, "sync of space written ahead", path);
 	}
 	io->ops->close(file);

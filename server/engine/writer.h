@@ -95,6 +95,12 @@ struct error *op_io_error(int os_errno, const char *what, const char *path, enum
  */
 bool group_run(struct writer *writer);
 
+/* Fails the stream's share of the group: nothing of it is (or stays) written. */
+void plan_fail(struct writer *writer, struct plan *plan, int r, const char *what);
+
+/* group_write.c: writes and syncs what was prepared, for all plans. 0, or a negative errno: the shard has stopped. */
+int group_write(struct writer *writer);
+
 /* tail.c: the active segment of a stream. All return 0 or a negative errno; *ret_fatal says that the shard has to stop.
  */
 

@@ -395,12 +395,18 @@ OPTIONS_TEST(a_get_costs_the_same_at_the_end_of_a_big_segment)
 
 OPTIONS_TEST(a_start_reads_the_end_and_not_the_history)
 {
+	uint64_t read[2];
 	fixture_open(&f);
-	for (uint64_t i = 0; i < 4000; i++)
-		fixture_append(&f, "a", i, 1, 2000, 0, 0);
-	fixture_restart(&f);
-	struct recovery_stats stats = fixture_stats(&f).recovery;
-	cr_assert(stats.tail_bytes_read < 4 << 20, "%lu bytes", (unsigned long)stats.tail_bytes_read);
+	for (unsigned round = 0; round < 2; round++) {
+		for (uint64_t i = 0; i < 5000; i++)
+			fixture_append(&f, "a", i, 1, 2000, 0, 0);
+		fixture_restart(&f);
+		read[round] = fixture_stats(&f).recovery.tail_bytes_read;
+	}
+	/* Up to 1 MiB behind the last index point, and up to 4 MiB and a little of zeros written ahead. */
+	cr_assert(fixture_info(&f, "a").bytes > 20 << 20);
+	cr_assert(read[0] < 7 << 20 && read[1] < 7 << 20, "%lu and %lu bytes", (unsigned long)read[0],
+		(unsigned long)read[1]);
 }
 
 /* ---- what a directory refuses ----------------------------------------------------------------------------------- */
@@ -455,6 +461,7 @@ OPTIONS_TEST(a_segment_of_another_version_is_refused)
 	uint8_t header[312];
 	fixture_open(&f);
 	fixture_add(&f, "a", 1);
+	fixture_restart(&f); /* empties the journal, which would write the right header again */
 	fixture_die(&f);
 	const char *path = fixture_file(&f, "a", ".wal", 0);
 	cr_assert(sim_read_file(f.io, path, 0, header, 56) == 0);
@@ -523,12 +530,12 @@ OPTIONS_TEST(derived_files_may_be_noise_or_gone)
 	for (unsigned round = 0; round < 4; round++) {
 		fixture_close(&f);
 		unsigned count = fixture_files(&f, "a", ".idx");
-		cr_assert(count > 0 || round == 2, "no index was written");
+		cr_assert(count > 0 || round >= 2, "no index was written");
 		for (unsigned i = 0; i < count; i++) {
 			char path[600];
-			snprintf(path, sizeof(path), "%s", fixture_file(&f, "a", ".idx", round % 2 == 0 ? 0 : i));
-			cr_assert((round % 2 == 0 ? sim_remove_file(f.io, path)
-						  : sim_write_file(f.io, path, noise, sizeof(noise))) == 0);
+			snprintf(path, sizeof(path), "%s", fixture_file(&f, "a", ".idx", round == 0 ? i : 0));
+			cr_assert((round == 0 ? sim_write_file(f.io, path, noise, sizeof(noise))
+					      : sim_remove_file(f.io, path)) == 0);
 		}
 		cr_assert((round < 2 ? sim_remove_file(f.io, "ironwald.clean")
 				     : sim_write_file(f.io, "ironwald.clean", noise, sizeof(noise))) == 0);

@@ -1,0 +1,244 @@
+/*
+ * group_write: how a group gets to the disk: directly into its few files, or by the journal and then into its many.
+ *
+ * A direct write that finds no space fails its stream alone; every other error here stops the shard, because what of
+ * the group is on disk is not known then. Runs on the writer's thread, between prepare and publish (group.c).
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "log.h"
+#include "writer.h"
+
+/* So many files in a group are written and synced one by one; more go through the journal. */
+#define DIRECT_FILES_MAX 2
+
+static int plan_iov(struct writer *writer, struct plan *plan, struct iovec iov[3])
+{
+	int n = 0;
+	if (plan->fresh)
+		iov[n++] = (struct iovec){plan->segment_header, plan->segment_header_bytes};
+	iov[n++] = (struct iovec){writer->builder.headers.data + plan->built.header_at, plan->built.header_bytes};
+	iov[n++] = (struct iovec){writer->builder.payloads.data + plan->built.payload_at, plan->built.payload_bytes};
+	return n;
+}
+
+static int write_in_place(struct writer *writer, struct plan *plan)
+{
+	struct io *io = writer->engine->io;
+	struct tail *tail = &plan->stream->tail;
+	struct iovec iov[3];
+	int iov_count = plan_iov(writer, plan, iov);
+	struct io_file *file;
+	int r = tail_pin(writer, tail->segment, &file);
+	if (r != 0)
+		return r;
+	r = io->ops->pwritev(file, iov, iov_count, plan->offset);
+	if (r == -ENOSPC || r == -EDQUOT) {
+		/* It was reserved, and is not to be had all the same: what was written of it is taken back before any
+		 * sync. */
+		int back = tail_take_back(tail, io, file, plan->offset);
+		if (back != 0)
+			r = back == -ENOSPC || back == -EDQUOT ? -EIO : back;
+	}
+	open_cache_unpin(writer->engine->open_cache, tail->segment);
+	return r;
+}
+
+/* The writer's own view goes past what is (or will be, before publishing) in the file. */
+static void advance(struct writer *writer, struct plan *plan)
+{
+	struct tail *tail = &plan->stream->tail;
+	tail->written = plan->frame_offset + plan->built.total_bytes;
+	tail->check = plan->built.check;
+	tail->entries += plan->entries;
+	plan->stream->next_id += plan->entries;
+	tail_mark_dirty(writer, plan->stream);
+}
+
+/* Keeps the descriptor until the bytes are durable. */
+static int pin_dirty(struct writer *writer, struct plan *plan)
+{
+	struct tail *tail = &plan->stream->tail;
+	struct io_file *file;
+	if (tail->pinned)
+		return 0;
+	int r = tail_pin(writer, tail->segment, &file);
+	if (r == 0) {
+		tail->pinned = true;
+		writer->pinned++;
+	}
+	return r;
+}
+
+static int fail_with(struct writer *writer, int r, const char *what, struct plan *plan)
+{
+	char path[SEGMENT_PATH_MAX] = "";
+	if (plan && plan->stream->tail.segment)
+		segment_path(plan->stream->tail.segment, path);
+	writer_fail(writer, -r, what, path);
+	return r;
+}
+
+static int write_direct(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame)
+			continue;
+		/* Every file keeps its descriptor until it is synced, so there is a bound on how many. */
+		int r = 0;
+		if (!plan->stream->tail.pinned && writer->pinned >= writer->pinned_max &&
+			(r = writer_sync_all(writer)) != 0)
+			return r;
+		r = pin_dirty(writer, plan);
+		if (r != 0) {
+			plan_fail(writer, plan, r, "open");
+			continue;
+		}
+		r = write_in_place(writer, plan);
+		if (r == -ENOSPC || r == -EDQUOT) {
+			if (!plan->stream->tail.dirty) {
+				plan->stream->tail.pinned = false;
+				writer->pinned--;
+				open_cache_unpin(writer->engine->open_cache, plan->stream->tail.segment);
+			}
+			plan_fail(writer, plan, r, "write");
+			continue;
+		}
+		if (r != 0)
+			return fail_with(writer, r, "write of", plan);
+		plan->stream->tail.dirty = true;
+		advance(writer, plan);
+	}
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (plan->error || !plan->sync)
+			continue;
+		int r = tail_sync(writer, plan->stream);
+		if (r != 0)
+			return fail_with(writer, r, "sync of", plan);
+	}
+	return 0;
+}
+
+struct checkpoint_chore {
+	struct chore chore;
+	struct writer *writer;
+	uint64_t generation;
+};
+
+static enum chore_result run_checkpoint(struct chore *chore)
+{
+	struct checkpoint_chore *checkpoint = (struct checkpoint_chore *)chore;
+	int r = 0;
+	/* After a failed sync of everything this journal may hold the only good copy, though a second try would say
+	 * that all is well. */
+	if (!atomic_load(&checkpoint->writer->engine->abandoned) && !atomic_load(&checkpoint->writer->failed))
+		r = journal_checkpoint(checkpoint->writer->journal, checkpoint->generation);
+	/* The system tells of a lost write-back once, and it may have been anybody's: no shard can trust what it wrote.
+	 */
+	struct engine *engine = checkpoint->writer->engine;
+	for (uint32_t i = 0; r != 0 && i < engine->writer_count; i++)
+		writer_fail(engine->writers[i], -r, "sync of the file system for", "the journal");
+	free(checkpoint);
+	return CHORE_DONE;
+}
+
+/* Makes room in the journal for the record that was collected. */
+static int journal_make_room(struct writer *writer)
+{
+	struct journal *journal = writer->journal;
+	enum journal_room room = journal_room(journal, journal_record_bytes(journal));
+	if (room == JOURNAL_FULL) {
+		chores_run_once(writer->engine->keeper); /* not drain: a reader may hold up what it deletes */
+		room = journal_room(journal, journal_record_bytes(journal));
+	}
+	if (room == JOURNAL_ROOM)
+		return 0;
+	if (room == JOURNAL_FULL)
+		return -ENOSPC;
+	int r = journal_unsynced(journal) ? writer_journal_sync(writer) : 0;
+	if (r != 0)
+		return fail_with(writer, r, "sync of the journal", NULL);
+	struct checkpoint_chore *checkpoint = malloc(sizeof(*checkpoint));
+	if (!checkpoint)
+		return -ENOMEM;
+	*checkpoint = (struct checkpoint_chore){{run_checkpoint, NULL}, writer, journal_switch(journal)};
+	chores_add(writer->engine->keeper, &checkpoint->chore);
+	return 0;
+}
+
+/* 0: done; 1: not by the journal this time, nothing was written; negative: the shard has stopped. */
+static int write_journaled(struct writer *writer)
+{
+	struct journal *journal = writer->journal;
+	bool sync = false;
+	journal_begin(journal);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		struct iovec iov[3];
+		sync |= plan->sync && !plan->error;
+		if (plan->has_frame && journal_add(journal, plan->stream->dir, plan->stream->tail.segment->first_id,
+					       plan->offset, iov, plan_iov(writer, plan, iov)) != 0)
+			return 1;
+	}
+	int r = journal_make_room(writer);
+	if (r != 0)
+		return atomic_load(&writer->failed) ? r : 1;
+	/* What such a stream held before is in place only, and not durable: it must be, before what follows it is. */
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->error && plan->sync && plan->stream->tail.dirty &&
+			(r = tail_sync(writer, plan->stream)) != 0)
+			return fail_with(writer, r, "sync of", plan);
+	}
+	r = journal_write(journal);
+	if (r == -ENOSPC || r == -EDQUOT)
+		return 1; /* nothing was advanced, and half a record is no record */
+	if (r != 0)
+		return fail_with(writer, r, "write of the journal", NULL);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame)
+			continue;
+		if (plan->fresh)
+			plan->stream->tail.named_gen = journal_generation(journal);
+		advance(writer, plan);
+	}
+	if (sync && (r = writer_journal_sync(writer)) != 0)
+		return fail_with(writer, r, "sync of the journal", NULL);
+	STAT_ADD(writer, journal_groups, 1);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (plan->has_frame && (r = write_in_place(writer, plan)) != 0)
+			return fail_with(writer, r, "write of", plan);
+	}
+	return 0;
+}
+
+static bool by_journal(struct writer *writer)
+{
+	uint64_t frames = 0, fresh = 0, unsynced = 0, bytes = 0;
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame)
+			continue;
+		frames++;
+		bytes += plan->built.total_bytes;
+		fresh += plan->fresh != NULL;
+		unsynced += !plan->sync && !plan->stream->tail.pinned;
+	}
+	if (!writer->journal || bytes > JOURNAL_SOFT_BYTES)
+		return false;
+	return frames > DIRECT_FILES_MAX || fresh > 0 ||
+	       (unsynced > 0 && writer->pinned + unsynced > writer->pinned_max);
+}
+
+int group_write(struct writer *writer)
+{
+	int r = by_journal(writer) ? write_journaled(writer) : 1;
+	if (r != 1)
+		return r;
+	return write_direct(writer);
+}

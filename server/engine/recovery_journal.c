@@ -1,0 +1,194 @@
+/*
+ * recovery_journal: what the journals hold is put into the segments, before these are judged.
+ *
+ * A journal may be applied again and again: it writes bytes that stand there already, or that were lost. What was
+ * deleted or set aside since is not made anew. Start-up's thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "log.h"
+#include "writer.h"
+
+struct replay {
+	struct engine *engine;
+	struct io_file *file; /* the last one used */
+	char path[SEGMENT_PATH_MAX];
+};
+
+struct newer {
+	uint64_t first_id;
+	bool found;
+};
+
+static int newer_cb(const char *name, bool is_dir, void *arg)
+{
+	struct newer *newer = arg;
+	uint64_t first_id, end_id, salt;
+	if (is_dir)
+		return 0;
+	if ((segment_file_parse(name, &first_id) && first_id > newer->first_id) ||
+		(cut_file_parse(name, &first_id, &end_id, &salt) && first_id >= newer->first_id))
+		newer->found = true;
+	return newer->found;
+}
+
+/* A segment that the journal makes and that is not there: either its name was not durable yet, or it was deleted or set
+ * aside since. Segments are made in rising order, each only when the one before it is durable, and deleted oldest
+ * first; so if there is a newer one, it was deleted. */
+int recovery_has_newer(struct engine *engine, const char *dir, uint64_t first_id)
+{
+	struct newer newer = {first_id, false};
+	int r = engine->io->ops->list_dir(engine->io, dir, newer_cb, &newer);
+	return r < 0 && r != -ENOENT ? r : newer.found;
+}
+
+static int open_target(struct replay *replay, const struct journal_op *op, const char *path)
+{
+	struct io *io = replay->engine->io;
+	io->ops->close(replay->file);
+	replay->file = NULL;
+	int r = io->ops->open(io, path, IO_READ | IO_WRITE, &replay->file);
+	if (r == -ENOENT && op->offset == 0) {
+		r = recovery_has_newer(replay->engine, op->dir, op->segment_first_id);
+		if (r != 0)
+			return r; /* 1: nothing to be done */
+		r = io->ops->mkdir(io, op->dir);
+		if (r == 0 || r == -EEXIST)
+			r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &replay->file);
+	}
+	if (r == -ENOENT)
+		return 1;
+	if (r == 0)
+		memcpy(replay->path, path, strlen(path) + 1);
+	return r;
+}
+
+/* Is the file that is there the one that the op was meant for? */
+static bool same_segment(struct replay *replay, const struct journal_op *op)
+{
+	uint8_t bytes[SEGMENT_HEADER_MAX];
+	struct segment_header header;
+	ssize_t got = replay->engine->io->ops->pread(replay->file, bytes, sizeof(bytes), 0, 0);
+	if (got <= 0 || segment_header_decode(bytes, (size_t)got, &header) != HEADER_OK)
+		return true;
+	size_t salt_at = op->offset == 0 ? 24 : 40;
+	return op->len >= salt_at + 8 && get_u64(op->data + salt_at) == header.salt;
+}
+
+static int apply_op(const struct journal_op *op, void *arg)
+{
+	struct replay *replay = arg;
+	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX], name[NAMES_STREAM_MAX + 1];
+	size_t name_len;
+	if (name_from_dirname(op->dir, name, &name_len) < 0 || strlen(op->dir) >= NAMES_DIR_MAX)
+		return -EBADMSG;
+	segment_file_name(op->segment_first_id, file);
+	size_t dir_len = strlen(op->dir);
+	memcpy(path, op->dir, dir_len);
+	path[dir_len] = '/';
+	memcpy(path + dir_len + 1, file, strlen(file) + 1);
+	if (!replay->file || strcmp(path, replay->path) != 0) {
+		int r = open_target(replay, op, path);
+		if (r != 0) {
+			replay->path[0] = '\0';
+			return r == 1 ? 0 : r;
+		}
+	}
+	if (!same_segment(replay, op))
+		return 0;
+	struct iovec iov = {(void *)op->data, op->len};
+	return replay->engine->io->ops->pwritev(replay->file, &iov, 1, op->offset);
+}
+
+static int rot_in_journal(struct engine *engine, const char *path, const struct journal_scan *scan, struct error *err)
+{
+	engine->recovery.rot_found++;
+	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE) {
+		log_error("engine",
+			"journal %s: a record that had been synced is damaged at byte %llu; what is behind it is not "
+			"applied",
+			path, (unsigned long long)scan->end);
+		return 0;
+	}
+	error_set(err, ERR_CORRUPTION,
+		"journal %s: a record that had been synced is damaged at byte %llu; on_corruption = truncate starts "
+		"without it",
+		path, (unsigned long long)scan->end);
+	error_set_text(err, EFI_STREAM, "", 0);
+	error_set_text(err, EFI_SEGMENT, path, strlen(path));
+	error_set_u64(err, EFI_OFFSET, scan->end);
+	error_set_u64(err, EFI_ID, 0);
+	return -1;
+}
+
+struct journal_file {
+	char path[JOURNAL_PATH_MAX];
+	struct journal_scan scan;
+};
+
+static int by_generation(const void *left, const void *right)
+{
+	const struct journal_file *a = left, *b = right;
+	return (a->scan.generation > b->scan.generation) - (a->scan.generation < b->scan.generation);
+}
+
+/* The other file of the same writer: the names differ in the last byte. */
+static const struct journal_scan *other_of(const struct journal_file *files, size_t count, const char *path)
+{
+	size_t len = strlen(path);
+	for (size_t i = 0; i < count; i++)
+		if (strlen(files[i].path) == len && strncmp(files[i].path, path, len - 1) == 0 &&
+			files[i].path[len - 1] != path[len - 1] && files[i].scan.records > 0)
+			return &files[i].scan;
+	return NULL;
+}
+
+static int look_at_journals(struct engine *engine, char *const *paths, size_t path_count, struct journal_file *files,
+	size_t *ret_count, struct error *err)
+{
+	size_t count = 0;
+	for (size_t i = 0; i < path_count; i++) {
+		if (strlen(paths[i]) >= JOURNAL_PATH_MAX)
+			continue;
+		struct journal_file *file = &files[count++];
+		memcpy(file->path, paths[i], strlen(paths[i]) + 1);
+		int r = journal_replay(engine->io, file->path, NULL, NULL, &file->scan);
+		if (r != 0)
+			return error_set_io(err, -r, "read", file->path);
+	}
+	for (size_t i = 0; i < count; i++) {
+		struct journal_file *file = &files[i];
+		const struct journal_scan *other = file->scan.headless ? other_of(files, count, file->path) : NULL;
+		int r = other ? journal_headless_rot(engine->io, file->path, other, &file->scan.rot) : 0;
+		if (r != 0)
+			return error_set_io(err, -r, "read", file->path);
+		if (file->scan.rot && rot_in_journal(engine, file->path, &file->scan, err) != 0)
+			return -1;
+	}
+	*ret_count = count;
+	return 0;
+}
+
+int recovery_replay(struct engine *engine, char *const *paths, size_t path_count, struct error *err)
+{
+	struct journal_file *files = calloc(path_count + 1, sizeof(*files));
+	if (!files)
+		return error_set_io(err, ENOMEM, "recover", "journals");
+	struct replay replay = {.engine = engine};
+	size_t count = 0;
+	int result = look_at_journals(engine, paths, path_count, files, &count, err);
+	qsort(files, count, sizeof(*files), by_generation);
+	for (size_t i = 0; i < count && result == 0; i++) {
+		struct journal_scan scan;
+		int r = journal_replay(engine->io, files[i].path, apply_op, &replay, &scan);
+		if (r != 0)
+			result = error_set_io(err, -r, "apply the journal", files[i].path);
+		engine->recovery.journal_records += scan.records;
+		engine->recovery.journal_ops += scan.ops;
+	}
+	engine->io->ops->close(replay.file);
+	free(files);
+	return result;
+}
