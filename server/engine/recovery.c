@@ -174,8 +174,9 @@ static int add_segments(struct engine *engine, struct stream *stream, const stru
 {
 	for (size_t i = 0; i < listing->count; i++) {
 		const struct found *found = &listing->items[i];
-		if (found->cut && found->end_id <= found->first_id)
-			continue; /* nothing of it is good */
+		bool hole = i + 1 < listing->count && listing->items[i + 1].first_id > found->first_id;
+		if (found->cut && found->end_id <= found->first_id && !hole)
+			continue; /* nothing of it is good, and all its ids were given again */
 		struct segment *segment = segment_new(stream, found->first_id);
 		if (!segment || stream_reserve_segment(stream) != 0) {
 			segment_unref(segment, NULL);

@@ -409,7 +409,8 @@ static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
 	old->sealed = true;
 	old->data_end = judge->size;
 	old->header_bytes = 0; /* loaded anew when it is read */
-	if (judge->at.id == old->first_id) {
+	/* With nothing good in it, it stays on the list only to say from where on entries are missing. */
+	if (judge->at.id == old->first_id && !successor) {
 		struct tail tail = stream->tail;
 		pop_segment(judge);
 		stream->tail = tail;

@@ -86,12 +86,13 @@ static enum chore_result run(struct chore *chore)
 	return CHORE_DONE;
 }
 
-/* How many segments lie wholly below safe_id. The newest one never goes: it carries the next id. */
+/* How many segments, with the holes behind them, lie wholly below safe_id. The newest one never goes: it carries the
+ * next id. */
 static uint32_t count_below(struct writer *writer, const struct stream *stream, uint64_t safe_id)
 {
 	uint32_t count = 0;
 	pthread_mutex_lock(&writer->list_lock);
-	while (count + 1 < stream->segment_count && stream->segments[count]->end_id <= safe_id)
+	while (count + 1 < stream->segment_count && stream->segments[count + 1]->first_id <= safe_id)
 		count++;
 	pthread_mutex_unlock(&writer->list_lock);
 	return count;

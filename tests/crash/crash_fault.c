@@ -4,7 +4,7 @@
  *
  *   crash_fault [--lives N] [--first SEED] [--nth SEED]
  *
- * IRONWALD_CRASH_LIVES says another number than a few hundred.
+ * IRONWALD_CRASH_LIVES says another number of lives than 300.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -141,6 +141,8 @@ static bool one_case(uint64_t seed, const struct fault *fault, uint64_t nth, str
 	profile.reopen_per_mille = 30;
 	if (profile.stream_count > 12)
 		profile.stream_count = 12;
+	if (profile.big_per_mille > 40)
+		profile.big_per_mille = 40;
 	struct io *io = sim_new(seed);
 	world_init(&world, io, seed, &profile);
 	snprintf(world.where, sizeof(world.where), "%s, the %lluth call", fault->name, (unsigned long long)nth);
@@ -187,8 +189,8 @@ static void live(uint64_t seed, struct count *count)
 		snprintf(world.where, sizeof(world.where), "cycle %u of a life with faults", cycle);
 		for (uint64_t n = dice_below(&dice, 3); n > 0; n--) {
 			const struct fault *fault = &faults[dice_below(&dice, FAULT_COUNT)];
-			sim_fail_at(io, 1 + dice_below(&dice, 16u << dice_below(&dice, 6)), fault->os_errno,
-				fault->kinds);
+			sim_fail_at(
+				io, 1 + dice_below(&dice, 16u << dice_below(&dice, 6)), fault->os_errno, fault->kinds);
 		}
 		if (dice_chance(&dice, 200))
 			sim_set_capacity(io, sim_used_bytes(io) + dice_below(&dice, 400000));
@@ -229,7 +231,7 @@ static void live(uint64_t seed, struct count *count)
 int main(int argc, char **argv)
 {
 	const char *env = getenv("IRONWALD_CRASH_LIVES");
-	uint64_t lives = env ? strtoull(env, NULL, 10) : 400, first = 1, nth = 0;
+	uint64_t lives = env ? strtoull(env, NULL, 10) : 300, first = 1, nth = 0;
 	for (int i = 1; i + 1 < argc; i += 2) {
 		uint64_t value = strtoull(argv[i + 1], NULL, 10);
 		if (strcmp(argv[i], "--lives") == 0)
@@ -250,13 +252,14 @@ int main(int argc, char **argv)
 		else
 			live(seed, &count);
 	}
-	printf("%llu lives, %llu short ones with one failure each; %llu failures fired, %llu stopped a shard; %llu power "
+	printf("%llu lives, %llu short ones with one failure each; %llu failures fired, %llu stopped a shard; %llu "
+	       "power "
 	       "cuts\n",
 		(unsigned long long)count.lives, (unsigned long long)count.cases, (unsigned long long)count.fired,
 		(unsigned long long)count.stopped, (unsigned long long)count.cuts);
 	totals_print(&count.totals);
-	if (lives >= 400 &&
-		(count.stopped == 0 || count.totals.unknown == 0 || count.totals.refused == 0 || count.totals.rewritten == 0)) {
+	if (lives >= 300 && (count.stopped == 0 || count.totals.unknown == 0 || count.totals.refused == 0 ||
+				    count.totals.rewritten == 0)) {
 		fprintf(stderr, "something of the above never happened\n");
 		return 1;
 	}

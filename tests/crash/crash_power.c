@@ -132,10 +132,10 @@ static int complain(const struct count *count, uint64_t cuts)
 	const struct totals *totals = &count->totals;
 	if (cuts < 2000)
 		return 0;
-	if (totals->lost_entries == 0 || totals->found_entries == 0 || totals->truncates == 0 || totals->rotations == 0 ||
-		totals->journal_groups == 0 || totals->journal_records == 0 || totals->torn_tails_cut == 0 ||
-		totals->files_set_aside == 0 || totals->rewritten == 0 || totals->clean_opens == 0 ||
-		totals->conflicts == 0 || count->in_recovery == 0) {
+	if (totals->lost_entries == 0 || totals->found_entries == 0 || totals->truncates == 0 ||
+		totals->rotations == 0 || totals->journal_groups == 0 || totals->journal_records == 0 ||
+		totals->torn_tails_cut == 0 || totals->files_set_aside == 0 || totals->rewritten == 0 ||
+		totals->clean_opens == 0 || totals->conflicts == 0 || count->in_recovery == 0) {
 		fprintf(stderr, "something of the above never happened\n");
 		return 1;
 	}
@@ -145,7 +145,7 @@ static int complain(const struct count *count, uint64_t cuts)
 int main(int argc, char **argv)
 {
 	const char *env = getenv("IRONWALD_CRASH_CUTS");
-	uint64_t cuts = env ? strtoull(env, NULL, 10) : 3000, first = 1, every = 0;
+	uint64_t cuts = env ? strtoull(env, NULL, 10) : 6000, first = 1, every = 0;
 	bool only_every = false;
 	for (int i = 1; i + 1 < argc; i += 2) {
 		uint64_t value = strtoull(argv[i + 1], NULL, 10);

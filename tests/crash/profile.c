@@ -56,7 +56,7 @@ void profile_roll(struct profile *profile, struct dice *dice)
 		.expected_per_mille = (unsigned)PICK(dice, 0, 100),
 		.sync_flag_per_mille = (unsigned)PICK(dice, 0, 50, 200),
 		.sync_per_mille = (unsigned)PICK(dice, 0, 20, 80),
-		.truncate_per_mille = (unsigned)PICK(dice, 0, 10, 60),
+		.truncate_per_mille = (unsigned)PICK(dice, 0, 30, 120),
 		.tick_per_mille = (unsigned)PICK(dice, 0, 20),
 		.read_per_mille = 60,
 		.reopen_per_mille = (unsigned)PICK(dice, 0, 5, 15),
@@ -83,7 +83,7 @@ const char *profile_text(const struct profile *profile)
 	snprintf(text, sizeof(text),
 		"%s, %u streams, groups of %u, segments of %llu bytes and %llu entries, write buffer %llu, %s, %s, "
 		"cache %llu, %u shards, interval %llu ns",
-		options->sync_mode == SYNC_STRICT     ? "strict"
+		options->sync_mode == SYNC_STRICT	? "strict"
 		: options->sync_mode == SYNC_BATCH_ONLY ? "batch_only"
 							: "async",
 		profile->stream_count, profile->group_max, (unsigned long long)options->max_segment_size,

@@ -147,7 +147,7 @@ static void unlink_request(struct request **first, struct request ***last, struc
 
 /* ---- handing in ------------------------------------------------------------------------------------------------- */
 
-static struct request *request_new(struct world *world, struct model_stream *stream, enum op_kind kind)
+struct request *world_request(struct world *world, struct model_stream *stream, enum op_kind kind)
 {
 	struct request *request = need(calloc(1, sizeof(*request)));
 	request->serial = ++world->last_serial;
@@ -156,7 +156,7 @@ static struct request *request_new(struct world *world, struct model_stream *str
 	return request;
 }
 
-static void hand_in(struct world *world, struct request *request)
+void world_hand_in(struct world *world, struct request *request)
 {
 	struct error err;
 	struct model_stream *stream = request->stream;
@@ -174,87 +174,49 @@ static void hand_in(struct world *world, struct request *request)
 	stream->maybe_last = &request->next;
 }
 
-struct request *world_append(struct world *world, unsigned stream, uint64_t count, bool batch)
+void request_fill(struct world *world, struct request *request, uint64_t count)
 {
-	struct request *request = request_new(world, &world->streams[stream], OP_APPEND);
 	struct source *source = &request->source;
 	*source = (struct source){.world = world, .serial = request->serial};
 	source->base = (struct entry_source){.count = count, .rewind = source_rewind, .next = source_next};
 	for (uint32_t i = 0; i < count; i++)
 		source->base.total_bytes += entry_len(world, request->serial, i);
 	request->op.source = &source->base;
-	request->op.batch = batch;
 	request->count = count;
-	hand_in(world, request);
+}
+
+struct request *world_append(struct world *world, unsigned stream, uint64_t count, bool batch)
+{
+	struct request *request = world_request(world, &world->streams[stream], OP_APPEND);
+	request_fill(world, request, count);
+	request->op.batch = batch;
+	world_hand_in(world, request);
 	return request;
 }
 
-static void append_at_random(struct world *world)
-{
-	const struct profile *profile = &world->profile;
-	struct dice *dice = &world->dice;
-	unsigned which = dice_chance(dice, profile->hot_per_mille) ? 0 : (unsigned)dice_below(dice, world->stream_count);
-	struct model_stream *stream = &world->streams[which];
-	struct request *request = request_new(world, stream, OP_APPEND);
-	struct source *source = &request->source;
-	bool batch = dice_chance(dice, profile->batch_per_mille);
-	request->count = batch ? dice_below(dice, profile->batch_max + 1) : 1;
-	request->op.batch = batch;
-	request->op.sync = dice_chance(dice, profile->sync_flag_per_mille);
-	if (dice_chance(dice, profile->expected_per_mille)) {
-		request->op.has_expected = true;
-		request->op.expected_id = stream->count + dice_below(dice, 3);
-	}
-	*source = (struct source){.world = world, .serial = request->serial};
-	source->base = (struct entry_source){.count = request->count, .rewind = source_rewind, .next = source_next};
-	for (uint32_t i = 0; i < request->count; i++)
-		source->base.total_bytes += entry_len(world, request->serial, i);
-	request->op.source = &source->base;
-	hand_in(world, request);
-}
-
-static struct stream *found(struct world *world, const struct model_stream *stream)
+struct stream *world_found(struct world *world, const struct model_stream *stream)
 {
 	return engine_find(world->engine, stream->name, stream->name_len);
 }
 
-static void truncate_at_random(struct world *world)
+void world_hand_in_sync_all(struct world *world)
 {
-	struct model_stream *stream = &world->streams[dice_below(&world->dice, world->stream_count)];
-	if (stream->count == 0 || !found(world, stream))
-		return;
-	struct request *request = request_new(world, stream, OP_TRUNCATE);
-	request->op.safe_id = dice_below(&world->dice, stream->count + 2);
-	hand_in(world, request);
-}
-
-static void hand_in_sync_all(struct world *world)
-{
-	struct request *request = request_new(world, NULL, OP_SYNC);
+	struct request *request = world_request(world, NULL, OP_SYNC);
 	request->counts = need(malloc(sizeof(uint64_t) * world->stream_count));
 	for (unsigned i = 0; i < world->stream_count; i++)
 		request->counts[i] = world->streams[i].count;
-	hand_in(world, request);
+	world_hand_in(world, request);
 }
 
 void world_sync(struct world *world)
 {
-	hand_in_sync_all(world);
+	world_hand_in_sync_all(world);
 	world_settle(world);
-}
-
-static void sync_at_random(struct world *world)
-{
-	struct model_stream *stream = &world->streams[dice_below(&world->dice, world->stream_count)];
-	if (dice_chance(&world->dice, 300))
-		hand_in_sync_all(world);
-	else if (found(world, stream))
-		hand_in(world, request_new(world, stream, OP_SYNC));
 }
 
 /* ---- answers ---------------------------------------------------------------------------------------------------- */
 
-static bool may_fail(const struct world *world)
+bool world_may_fail(const struct world *world)
 {
 	return world->profile.faults || sim_is_dead(world->io);
 }
@@ -276,7 +238,7 @@ static bool take_error(struct world *world, struct request *request)
 		take_conflict(world, request);
 		return false;
 	}
-	if (!may_fail(world))
+	if (!world_may_fail(world))
 		world_fail(world, "a request failed on a healthy disk: %s", error->message);
 	if (error->code != ERR_IO)
 		world_fail(world, "a request failed with another error than Io: %s", error->message);
@@ -335,9 +297,9 @@ static void take_sync(struct world *world, struct request *request)
 			world->streams[i].durable = request->counts[i];
 }
 
-static void look_at_view(struct world *world, struct model_stream *model)
+void world_look_at(struct world *world, struct model_stream *model)
 {
-	struct stream *stream = found(world, model);
+	struct stream *stream = world_found(world, model);
 	if (!stream) {
 		if (model->count > 0)
 			world_fail(world, "stream %s is gone", model->name);
@@ -347,8 +309,8 @@ static void look_at_view(struct world *world, struct model_stream *model)
 	struct stream_info info;
 	engine_stream_info(world->engine, stream, &info);
 	if (view.end != model->count || info.end != view.end || info.first != view.first || info.durable_end > view.end)
-		world_fail(world, "stream %s: shown as [%llu, %llu), durable up to %llu, with %llu entries", model->name,
-			(unsigned long long)view.first, (unsigned long long)view.end,
+		world_fail(world, "stream %s: shown as [%llu, %llu), durable up to %llu, with %llu entries",
+			model->name, (unsigned long long)view.first, (unsigned long long)view.end,
 			(unsigned long long)info.durable_end, (unsigned long long)model->count);
 	if (info.durable_end < model->durable)
 		world_fail(world, "stream %s: its durable end went back from %llu to %llu", model->name,
@@ -402,7 +364,7 @@ void world_take(struct world *world)
 	}
 	for (size_t i = 0; i < count; i++)
 		if (touched[i])
-			look_at_view(world, touched[i]);
+			world_look_at(world, touched[i]);
 	free(touched);
 }
 
@@ -429,7 +391,8 @@ static void discard_answers(struct world *world)
 	for (struct op *op = engine_take(world->engine); op; op = next) {
 		next = op->next;
 		struct request *request = (struct request *)op;
-		if (request->stream && op->error && (op->error->code == ERR_CONFLICT || op->error->outcome == OUTCOME_NONE)) {
+		if (request->stream && op->error &&
+			(op->error->code == ERR_CONFLICT || op->error->outcome == OUTCOME_NONE)) {
 			unlink_request(&request->stream->maybe_first, &request->stream->maybe_last, request);
 			request_free(request);
 		}
@@ -472,7 +435,7 @@ bool world_close(struct world *world, struct error *err)
 	int r = engine_close(world->engine, err);
 	world->engine = NULL;
 	if (r != 0) {
-		if (!may_fail(world))
+		if (!world_may_fail(world))
 			world_fail(world, "a clean stop failed: %s", err->message);
 		sim_process_died(world->io);
 		return false;
@@ -483,116 +446,8 @@ bool world_close(struct world *world, struct error *err)
 	return true;
 }
 
-/* ---- one more thing --------------------------------------------------------------------------------------------- */
-
-static int compare_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
-{
-	struct record *record = arg;
-	static uint8_t wanted[1 << 20];
-	(void)id;
-	if (len != record->len)
-		return 2;
-	entry_bytes(record->serial, record->index, wanted, len);
-	record->serial = memcmp(bytes, wanted, len) == 0 ? 0 : record->serial;
-	return record->serial == 0 ? 0 : 2;
-}
-
-/* Either the view begins there, or a truncate that was not answered yet has come so far. */
-static bool truncated_to(const struct model_stream *model, uint64_t view_first, uint64_t first_id)
-{
-	bool possible = first_id == view_first;
-	for (const struct request *request = model->maybe_first; request; request = request->next)
-		possible |= request->op.kind == OP_TRUNCATE && first_id > view_first && first_id <= request->op.safe_id;
-	return possible;
-}
-
-static void read_at_random(struct world *world)
-{
-	struct model_stream *model = &world->streams[dice_below(&world->dice, world->stream_count)];
-	struct stream *stream = found(world, model);
-	if (!stream || model->count == 0)
-		return;
-	struct stream_view view = stream_view(stream);
-	uint64_t id = dice_below(&world->dice, model->count), next;
-	struct record record = model->log[id];
-	struct error err = {0};
-	bool nowait = dice_chance(&world->dice, 500);
-	enum read_result result =
-		engine_read(world->engine, stream, view, id, id + 1, nowait, compare_cb, &record, &next, &err);
-	if (result == READ_WOULD_BLOCK && nowait)
-		result = engine_read(world->engine, stream, view, id, id + 1, false, compare_cb, &record, &next, &err);
-	if (result == READ_ERROR && err.code == ERR_TRUNCATED && truncated_to(model, view.first, err.first_id))
-		return;
-	if (result == READ_ERROR && err.code == ERR_IO && (world->armed || sim_is_dead(world->io)))
-		return;
-	if (result != READ_DONE || record.serial != 0)
-		world_fail(world, "stream %s: entry %llu of [%llu, %llu): %s", model->name, (unsigned long long)id,
-			(unsigned long long)view.first, (unsigned long long)view.end,
-			result == READ_ERROR ? err.message : "other bytes");
-	world->totals.entries_read++;
-}
-
-/* Time passes: with an interval, all that was written before is durable after one round. */
-static void tick(struct world *world)
-{
-	uint64_t interval = world->profile.options.async_sync_interval_ns;
-	world_settle(world);
-	sim_advance(world->io, interval ? interval + 1 : UINT64_C(1000000000));
-	world_settle(world);
-	if (may_fail(world) || interval == 0)
-		return;
-	for (unsigned i = 0; i < world->stream_count; i++) {
-		look_at_view(world, &world->streams[i]);
-		if (world->streams[i].durable != world->streams[i].count)
-			world_fail(world, "stream %s: the interval is over, and only %llu of %llu entries are durable",
-				world->streams[i].name, (unsigned long long)world->streams[i].durable,
-				(unsigned long long)world->streams[i].count);
-	}
-}
-
-static bool start_again(struct world *world)
-{
-	struct error err;
-	return !sim_is_dead(world->io) && world_open(world, &err);
-}
-
-bool world_step(struct world *world)
-{
-	const struct profile *profile = &world->profile;
-	struct dice *dice = &world->dice;
-	struct error err;
-	uint64_t chance = dice_below(dice, 1000);
-	uint64_t below = profile->sync_per_mille;
-	if (chance < below) {
-		sync_at_random(world);
-	} else if (chance < (below += profile->truncate_per_mille)) {
-		truncate_at_random(world);
-	} else if (chance < (below += profile->tick_per_mille)) {
-		tick(world);
-	} else if (chance < (below += profile->read_per_mille)) {
-		read_at_random(world);
-	} else if (chance < (below += profile->reopen_per_mille)) {
-		if (!world_close(world, &err))
-			return false;
-		return start_again(world);
-	} else if (chance < below + profile->death_per_mille) {
-		if (sim_is_dead(world->io))
-			return false;
-		world_abandon(world);
-		sim_process_died(world->io);
-		return start_again(world);
-	} else {
-		for (uint64_t n = 1 + dice_below(dice, profile->group_max); n > 0; n--)
-			append_at_random(world);
-	}
-	if (dice_chance(dice, 700))
-		engine_kick(world->engine);
-	for (uint64_t n = dice_below(dice, 5); n > 0; n--)
-		(void)engine_step(world->engine, (unsigned)dice_below(dice, engine_step_count(world->engine)));
-	if (dice_chance(dice, 600))
-		world_take(world);
-	return !sim_is_dead(world->io);
-}
+/* ---- sums ---------------------------------------------------------------------------------------------------------
+ */
 
 void totals_add(struct totals *to, const struct totals *from)
 {

@@ -23,23 +23,23 @@ struct dice {
 };
 
 uint64_t dice_next(struct dice *dice);
-uint64_t dice_below(struct dice *dice, uint64_t limit);	    /* limit > 0 */
+uint64_t dice_below(struct dice *dice, uint64_t limit); /* limit > 0 */
 bool dice_chance(struct dice *dice, unsigned per_mille);
 
 /* What kind of life a seed leads. */
 struct profile {
 	struct engine_options options;
 	unsigned stream_count;
-	unsigned group_max;	   /* requests handed in before a kick */
-	unsigned batch_max;	   /* entries of a batch */
-	uint32_t entry_max;	   /* bytes of a usual entry */
-	unsigned big_per_mille;	   /* how many entries are big */
-	uint32_t big_max;	   /* bytes of those */
-	unsigned batch_per_mille, expected_per_mille, sync_flag_per_mille;	   /* of appends */
+	unsigned group_max;						   /* requests handed in before a kick */
+	unsigned batch_max;						   /* entries of a batch */
+	uint32_t entry_max;						   /* bytes of a usual entry */
+	unsigned big_per_mille;						   /* how many entries are big */
+	uint32_t big_max;						   /* bytes of those */
+	unsigned batch_per_mille, expected_per_mille, sync_flag_per_mille; /* of appends */
 	unsigned sync_per_mille, truncate_per_mille, tick_per_mille, read_per_mille; /* of steps */
 	unsigned reopen_per_mille, death_per_mille;
-	unsigned hot_per_mille;	   /* how often the first stream is meant */
-	bool faults;		   /* requests may fail, on a disk that is not dead */
+	unsigned hot_per_mille; /* how often the first stream is meant */
+	bool faults;		/* requests may fail, on a disk that is not dead */
 };
 
 /* A life at random: sync modes, sizes, few and many streams. */
@@ -121,7 +121,7 @@ void totals_print(const struct totals *totals);
 
 _Noreturn void world_fail(struct world *world, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
-/* ---- inner: world.c, world_check.c ---- */
+/* ---- inner: world.c, world_step.c, world_check.c ---- */
 
 struct source {
 	struct entry_source base;
@@ -146,6 +146,14 @@ uint32_t entry_len(const struct world *world, uint64_t serial, uint32_t index);
 void entry_bytes(uint64_t serial, uint32_t index, uint8_t *out, size_t len);
 void stream_push(struct model_stream *stream, uint64_t serial, uint32_t index, uint32_t len);
 void request_free(struct request *request);
+struct request *world_request(struct world *world, struct model_stream *stream, enum op_kind kind);
+void request_fill(struct world *world, struct request *request, uint64_t count);
+void world_hand_in(struct world *world, struct request *request);
+void world_hand_in_sync_all(struct world *world);
+struct stream *world_found(struct world *world, const struct model_stream *stream);
+bool world_may_fail(const struct world *world);
+/* What the engine shows of it agrees with the model. */
+void world_look_at(struct world *world, struct model_stream *model);
 void stream_drop_maybe(struct model_stream *stream);
 void world_check_recovered(struct world *world);
 

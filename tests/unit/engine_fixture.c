@@ -122,10 +122,8 @@ void fixture_run(struct fixture *fixture)
 
 static struct answer answer_of(struct op *op)
 {
-	struct answer answer = {.first = op->first,
-		.end = op->end,
-		.segments_deleted = op->segments_deleted,
-		.durable = op->durable};
+	struct answer answer = {
+		.first = op->first, .end = op->end, .segments_deleted = op->segments_deleted, .durable = op->durable};
 	if (op->error) {
 		answer.error = *op->error;
 		answer.code = op->error->code;
@@ -147,8 +145,8 @@ static struct answer carry_out(struct fixture *fixture, struct op *op, const cha
 	return answer_of(op);
 }
 
-struct answer fixture_append(struct fixture *fixture, const char *name, uint64_t tag, uint64_t count, size_t len, int flags,
-	uint64_t expected_id)
+struct answer fixture_append(struct fixture *fixture, const char *name, uint64_t tag, uint64_t count, size_t len,
+	int flags, uint64_t expected_id)
 {
 	struct entries entries;
 	entries_init(&entries, tag, count, len);
@@ -260,8 +258,8 @@ static int wanted_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
 	return 0;
 }
 
-enum error_code fixture_get(
-	struct fixture *fixture, const char *name, uint64_t id, uint64_t tag, uint64_t index, size_t len, struct error *err)
+enum error_code fixture_get(struct fixture *fixture, const char *name, uint64_t id, uint64_t tag, uint64_t index,
+	size_t len, struct error *err)
 {
 	struct stream *stream = fixture_stream(fixture, name);
 	struct wanted wanted = {.bytes = malloc(len + 1), .len = len, .next = id};

@@ -58,8 +58,8 @@ void fixture_run(struct fixture *fixture);
 
 enum append_flags { APPEND_BATCH = 1, APPEND_SYNC = 2, APPEND_EXPECTED = 4 };
 
-struct answer fixture_append(struct fixture *fixture, const char *name, uint64_t tag, uint64_t count, size_t len, int flags,
-	uint64_t expected_id);
+struct answer fixture_append(struct fixture *fixture, const char *name, uint64_t tag, uint64_t count, size_t len,
+	int flags, uint64_t expected_id);
 /* One entry of 100 bytes, or a failed test. Returns its id. */
 uint64_t fixture_add(struct fixture *fixture, const char *name, uint64_t tag);
 /* One such entry to each of `count` streams (a name with %u) in one group. Returns how many were refused. */
@@ -73,8 +73,8 @@ struct writer_stats fixture_writer(struct fixture *fixture, uint32_t writer);
 struct engine_stats fixture_stats(struct fixture *fixture);
 
 /* ERR_NONE: the entry is fixture_bytes(tag, index), of len bytes. ERR_OTHER: it is something else. */
-enum error_code fixture_get(
-	struct fixture *fixture, const char *name, uint64_t id, uint64_t tag, uint64_t index, size_t len, struct error *err);
+enum error_code fixture_get(struct fixture *fixture, const char *name, uint64_t id, uint64_t tag, uint64_t index,
+	size_t len, struct error *err);
 /* Counts what reading [start, end) delivers, in order. */
 uint64_t fixture_count(struct fixture *fixture, const char *name, uint64_t start, uint64_t end, struct error *err);
 

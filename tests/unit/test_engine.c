@@ -93,8 +93,8 @@ ENGINE_TEST(expected_ids_inside_one_group_see_each_other)
 	struct error err;
 	for (unsigned i = 0; i < 3; i++) {
 		entries_init(&entries[i], i, 2, 10);
-		ops[i] = (struct op){
-			.kind = OP_APPEND, .source = &entries[i].base, .batch = true, .has_expected = true};
+		ops[i] =
+			(struct op){.kind = OP_APPEND, .source = &entries[i].base, .batch = true, .has_expected = true};
 	}
 	ops[0].expected_id = 0;
 	ops[1].expected_id = 0; /* too late: the first of the group has it */
@@ -296,7 +296,8 @@ ENGINE_TEST(a_file_that_cannot_be_deleted_keeps_the_newer_ones)
 {
 	struct error err;
 	ten_segments("a");
-	sim_fail_at(f.io, 2, EIO, SIM_BIT(SIM_UNLINK)); /* the first goes with its index, which is none: one call more */
+	sim_fail_at(
+		f.io, 2, EIO, SIM_BIT(SIM_UNLINK)); /* the first goes with its index, which is none: one call more */
 	cr_assert(fixture_truncate(&f, "a", 10).segments_deleted == 5);
 	sim_fail_clear(f.io);
 	fixture_restart(&f);
@@ -329,7 +330,8 @@ static const char *list(const char *prefix, const char *after, size_t limit, boo
 {
 	static struct names names;
 	names = (struct names){0};
-	*ret_more = engine_list(f.engine, prefix, strlen(prefix), after, after ? strlen(after) : 0, limit, name_cb, &names);
+	*ret_more =
+		engine_list(f.engine, prefix, strlen(prefix), after, after ? strlen(after) : 0, limit, name_cb, &names);
 	return names.text;
 }
 
@@ -363,7 +365,8 @@ ENGINE_TEST(names_that_look_alike_are_different_streams)
 	memset(long_b, 'x', 255);
 	long_a[255] = long_b[255] = '\0';
 	long_b[254] = 'y';
-	const char *names[] = {"a/b", "a_b", "a%2Fb", "A/b", ".", "..", "ironwald.lock", "\xf0\x9f\x98\x80", long_a, long_b};
+	const char *names[] = {
+		"a/b", "a_b", "a%2Fb", "A/b", ".", "..", "ironwald.lock", "\xf0\x9f\x98\x80", long_a, long_b};
 	for (uint64_t i = 0; i < 10; i++)
 		cr_assert(fixture_append(&f, names[i], i, 1 + i, 50, APPEND_BATCH, 0).code == ERR_NONE);
 	fixture_power_cut(&f, SIM_LOSE_ALL);

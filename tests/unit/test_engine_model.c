@@ -47,7 +47,8 @@ Test(engine_model, what_is_read_is_what_was_appended)
 		live(seed, &profile, 150);
 	}
 	cr_assert(totals.entries > 100000 && totals.entries_read > 100000 && totals.conflicts > 100 &&
-			  totals.truncates > 100 && totals.deaths > 600 && totals.reopens > 600 && totals.rotations > 1000,
+			  totals.truncates > 100 && totals.deaths > 600 && totals.reopens > 600 &&
+			  totals.rotations > 1000,
 		"the lives were too quiet");
 	cr_assert(totals.lost_entries == 0);
 }
