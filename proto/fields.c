@@ -36,16 +36,25 @@ void mp_write_key(struct mp_writer *writer, enum key key)
 
 int fields_read(struct fields *fields, struct mp_reader *reader, enum error_code blame)
 {
+	struct mp_budget unlimited = {.limit = UINT64_MAX};
+	return fields_read_within(fields, reader, &unlimited, blame);
+}
+
+int fields_read_within(struct fields *fields, struct mp_reader *reader, struct mp_budget *budget, enum error_code blame)
+{
 	struct mp_reader at = *reader;
 	struct mp_value header;
 	fields->present = 0;
 	fields->blame = blame;
 	if (mp_read(&at, &header) != 0 || header.type != MP_MAP)
 		return -1;
+	budget->used += (uint64_t)header.count * 2;
+	if (mp_budget_is_over(budget))
+		return -1;
 	for (uint32_t i = 0; i < header.count; i++) {
 		struct mp_value name;
 		struct span value;
-		if (mp_read(&at, &name) != 0 || name.type != MP_STR || mp_read_span(&at, &value) != 0)
+		if (mp_read(&at, &name) != 0 || name.type != MP_STR || mp_read_span_within(&at, budget, &value) != 0)
 			return -1;
 		enum key key = key_from_name(name.bytes);
 		if (key == KEY_TOTAL)

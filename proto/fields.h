@@ -21,6 +21,9 @@
 
 /* More in one request is TooLarge. */
 #define ARRAY_ELEMENTS_MAX UINT32_C(1048576)
+/* Elements of arrays, and keys and values of maps, of a whole request: a batch of the most elements with three values
+ * each, and the rest of the request. More is TooLarge. */
+#define REQUEST_VALUES_MAX (3 * ARRAY_ELEMENTS_MAX + 1024)
 #define STREAM_BYTES_MAX 255
 
 enum key {
@@ -41,6 +44,9 @@ void mp_write_key(struct mp_writer *writer, enum key key);
 
 /* Reads one whole map at the reader, checking all of it. -1: malformed, not a map, or a key that is not a str. */
 int fields_read(struct fields *fields, struct mp_reader *reader, enum error_code blame);
+/* -1 also if the budget is over then; what is behind that was not looked at. */
+int fields_read_within(
+	struct fields *fields, struct mp_reader *reader, struct mp_budget *budget, enum error_code blame);
 
 static inline bool fields_has(const struct fields *fields, enum key key)
 {

@@ -53,7 +53,11 @@ static int malformed(struct span payload, enum error_code code, const char *shap
 	struct mp_reader reader = mp_reader_of(payload);
 	if (payload.len == 0)
 		return error_set(err, code, "the frame is empty, expected a message: %s", shape);
-	if (mp_skip(&reader) != 0)
+	struct mp_budget budget = {.limit = REQUEST_VALUES_MAX};
+	int skipped = mp_skip_within(&reader, &budget);
+	if (mp_budget_is_over(&budget)) /* not worth the time to say it better */
+		return error_set(err, code, "not a message of this protocol, expected %s", shape);
+	if (skipped != 0)
 		return error_set(err, code,
 			"the frame's %zu bytes are not MessagePack (cut short, or nested more than %d deep)",
 			payload.len, MP_DEPTH_MAX);
@@ -63,6 +67,17 @@ static int malformed(struct span payload, enum error_code code, const char *shap
 	return error_set(err, code, "not a message of this protocol, expected %s", shape);
 }
 
+static int too_many_values(const struct mp_budget *budget, struct error *err)
+{
+	error_set(err, ERR_TOO_LARGE,
+		"the request has %" PRIu64 " values or more (elements of arrays, keys and values of maps), at most %" PRIu64
+		" in one message",
+		budget->used, budget->limit);
+	error_set_u64(err, EFI_LIMIT, budget->limit);
+	error_set_u64(err, EFI_SIZE, budget->used);
+	return -1;
+}
+
 int request_decode(struct span payload, struct request *ret_request, struct error *err)
 {
 	static const char shape[] = "[0, msgid, method, params] with params a map with str keys";
@@ -70,6 +85,7 @@ int request_decode(struct span payload, struct request *ret_request, struct erro
 	uint32_t count;
 	uint64_t type;
 	struct mp_value method;
+	struct mp_budget budget = {.limit = REQUEST_VALUES_MAX};
 
 	ret_request->msgid = 0;
 	ret_request->notification = false;
@@ -85,10 +101,16 @@ int request_decode(struct span payload, struct request *ret_request, struct erro
 	}
 	if (mp_read(&reader, &method) != 0 || method.type != MP_STR)
 		goto fail;
-	if (fields_read(&ret_request->params, &reader, ERR_BAD_REQUEST) != 0 || reader.at != reader.end)
-		goto fail;
 	ret_request->method_name = method.bytes;
 	ret_request->method = method_from_name(method.bytes.data, method.bytes.len);
+	if (fields_read_within(&ret_request->params, &reader, &budget, ERR_BAD_REQUEST) != 0) {
+		if (!mp_budget_is_over(&budget))
+			goto fail;
+		/* The next message begins where this frame ends, whatever is in it. */
+		return ret_request->notification ? 0 : too_many_values(&budget, err);
+	}
+	if (reader.at != reader.end)
+		goto fail;
 	return 0;
 fail:
 	ret_request->notification = false;

@@ -28,15 +28,16 @@
 /* ---- decoding, server ---------------------------------------------------------------------------------------- */
 
 struct request {
-	bool notification; /* to be ignored; msgid is 0 */
+	bool notification; /* to be ignored; msgid is 0, the params may be missing */
 	uint32_t msgid;
 	enum method method;	 /* METHOD_UNKNOWN: see method_name */
 	struct span method_name; /* as it came, not checked for UTF-8 */
 	struct fields params;	 /* errors blame BadRequest */
 };
 
-/* payload is a frame without its length. -1: ERR_BAD_REQUEST, msgid is set if it could be read, else 0; the connection
- * is to be closed after that answer. One pass over the bytes. */
+/* payload is a frame without its length. One pass over the bytes. -1 with
+ *   ERR_BAD_REQUEST: msgid is set if it could be read, else 0; the connection is to be closed after that answer
+ *   ERR_TOO_LARGE: over REQUEST_VALUES_MAX; all but params is set; the connection lives on after that answer */
 int request_decode(struct span payload, struct request *ret_request, struct error *err);
 
 /* ERR_UNKNOWN_METHOD with the field. Returns -1. */

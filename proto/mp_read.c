@@ -102,6 +102,12 @@ static uint64_t skip_short(struct mp_reader *reader, uint64_t todo)
 
 int mp_skip(struct mp_reader *reader)
 {
+	struct mp_budget unlimited = {.limit = UINT64_MAX};
+	return mp_skip_within(reader, &unlimited);
+}
+
+int mp_skip_within(struct mp_reader *reader, struct mp_budget *budget)
+{
 	/* Elements still to come on each level of containers; level 0 is the value itself. */
 	uint64_t waiting[MP_DEPTH_MAX + 1];
 	unsigned depth = 0;
@@ -134,6 +140,9 @@ int mp_skip(struct mp_reader *reader)
 			at.at += header;
 			waiting[depth++] = todo;
 			todo = (uint64_t)count << (map ? 1 : 0);
+			budget->used += todo;
+			if (mp_budget_is_over(budget))
+				return -1;
 			continue;
 		}
 		if (form == FORM_BAD)
@@ -152,8 +161,14 @@ int mp_skip(struct mp_reader *reader)
 
 int mp_read_span(struct mp_reader *reader, struct span *ret_span)
 {
+	struct mp_budget unlimited = {.limit = UINT64_MAX};
+	return mp_read_span_within(reader, &unlimited, ret_span);
+}
+
+int mp_read_span_within(struct mp_reader *reader, struct mp_budget *budget, struct span *ret_span)
+{
 	const uint8_t *start = reader->at;
-	if (mp_skip(reader) != 0)
+	if (mp_skip_within(reader, budget) != 0)
 		return -1;
 	*ret_span = (struct span){start, (size_t)(reader->at - start)};
 	return 0;

@@ -57,10 +57,24 @@ static inline struct mp_reader mp_reader_of(struct span span)
 
 int mp_read(struct mp_reader *reader, struct mp_value *ret_value);
 
+/* How many values may be passed: time and not only bytes, of which the smallest value has one. An array counts its
+ * elements, a map twice its pairs, each when its header is met and before anything in it is looked at. */
+struct mp_budget {
+	uint64_t used, limit;
+};
+
+static inline bool mp_budget_is_over(const struct mp_budget *budget)
+{
+	return budget->used > budget->limit;
+}
+
 /* Passes one whole value, checking all of it (lengths, counts, nesting, no 0xc1). Not recursive. */
 int mp_skip(struct mp_reader *reader);
+/* The same, at most as far as the budget goes: -1 also if it is over then, and the bytes may be well-formed. */
+int mp_skip_within(struct mp_reader *reader, struct mp_budget *budget);
 /* The same with the encoded bytes of the value. */
 int mp_read_span(struct mp_reader *reader, struct span *ret_span);
+int mp_read_span_within(struct mp_reader *reader, struct mp_budget *budget, struct span *ret_span);
 
 /* A span that is exactly one value of the type. -1: it is not. */
 int mp_get_u64(struct span value, uint64_t *ret_u64);

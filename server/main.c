@@ -17,7 +17,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -33,6 +32,7 @@
 #include "fd_budget.h"
 #include "log.h"
 #include "server.h"
+#include "thread.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CONFIG = 2, EXIT_DAMAGE = 3 };
 
@@ -167,19 +167,16 @@ static void server_options_of(const struct config *config, struct server_options
 }
 
 /* libuv gives the signals back to their defaults when the server goes; from the first signal on the next one has to end
- * the process with our status, so they wait meanwhile. */
+ * the process with our status, so they wait meanwhile: no thread but this one takes them (see thread.h). */
 static void free_server(struct server *server)
 {
-	sigset_t stops, before;
+	sigset_t before;
 
-	sigemptyset(&stops);
-	sigaddset(&stops, SIGTERM);
-	sigaddset(&stops, SIGINT);
-	pthread_sigmask(SIG_BLOCK, &stops, &before);
+	thread_block_stops(&before);
 	server_free(server);
 	atomic_store(&stop_signals, 1);
 	take_stop_signals();
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	thread_restore_signals(&before);
 }
 
 /* The engine is open: listen, serve, stop. Frees the server, not the engine. */

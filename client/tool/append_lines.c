@@ -51,7 +51,8 @@ struct run {
 	uint64_t written;	/* lines */
 	struct flight flights[IN_FLIGHT];
 	/* what ended it */
-	bool failed; /* by the server or the connection: tool->error is the first one */
+	bool failed;  /* by the server or the connection: tool->error is the first one */
+	bool gave_up; /* on what was in flight: its answers may still come, and are not looked at */
 	char reason[256];
 	ironwal_error *later; /* errors behind the first one */
 };
@@ -78,11 +79,13 @@ static bool take_result(struct run *run)
 	ironwal_error *error = run->failed ? run->later : run->tool->error;
 	ironwal_append_result result;
 	uint32_t id;
+	if (run->gave_up)
+		return false;
 	int rc = ironwal_wait_next(run->tool->connection, &id, &result, error);
 	if (rc == 0)
 		return false;
-	if (rc > 0) {
-		struct flight *flight = find_flight(run, id);
+	struct flight *flight = id != 0 ? find_flight(run, id) : NULL;
+	if (rc > 0 && flight != NULL) {
 		ledger_add(&run->ledger, flight->from, flight->to, IRONWAL_FATE_WRITTEN, result.first);
 		run->ledger.durable = run->ledger.durable && result.durable;
 		run->written += flight->to - flight->from;
@@ -91,13 +94,17 @@ static bool take_result(struct run *run)
 		progress_update(&run->progress, run->written_bytes, run->written);
 		return true;
 	}
+	if (rc > 0)
+		return true; /* to a request that is not in the ledger: nothing to tell */
 	run->failed = true;
-	if (id != 0) {
-		struct flight *flight = find_flight(run, id);
+	if (flight != NULL) {
 		ledger_add(&run->ledger, flight->from, flight->to, ironwal_error_fate(error), 0);
 		flight->request_id = 0;
 		return true;
 	}
+	if (id != 0)
+		return true;
+	run->gave_up = true;
 	/* No answer in time: what is in flight stays unknown, and nobody waits for it any longer. */
 	for (unsigned i = 0; i < IN_FLIGHT; i++) {
 		if (run->flights[i].request_id != 0)

@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -197,11 +198,13 @@ int tool_failed_partly(const struct tool *tool, const char *what, const char *st
 
 int tool_failed_here(const struct tool *tool, const char *format, ...)
 {
-	char message[512];
+	/* As long as it is: the fates of many ranges of lines are what somebody goes on from. */
+	char *text = NULL;
 	va_list args;
 	va_start(args, format);
-	(void)vsnprintf(message, sizeof(message), format, args);
+	int n = vasprintf(&text, format, args);
 	va_end(args);
+	const char *message = n >= 0 ? text : "out of memory for what went wrong";
 	if (tool->json) {
 		struct json *json = json_new_stderr();
 		json_map(json);
@@ -220,5 +223,7 @@ int tool_failed_here(const struct tool *tool, const char *format, ...)
 		write_name(stderr, message, strlen(message));
 		fputc('\n', stderr);
 	}
+	if (n >= 0)
+		free(text);
 	return EXIT_FAILED;
 }

@@ -99,13 +99,12 @@ int chores_start(bool threads, const char *name, struct chores **ret_chores)
 	chores->last = &chores->first;
 	chores->threads = threads;
 	if (threads) {
-		int r = pthread_create(&chores->thread, NULL, work, chores);
+		int r = thread_start(&chores->thread, name, work, chores);
 		if (r != 0) {
 			chores->threads = false;
 			chores_stop(chores);
 			return -r;
 		}
-		pthread_setname_np(chores->thread, name);
 	}
 	*ret_chores = chores;
 	return 0;

@@ -15,6 +15,7 @@
  *   segment     <first id>.wal
  *   index       <first id>.idx
  *   set aside   <first id>.<end id>.<salt, 16 lower-case hex digits>.cut     end id: one past the last good entry
+ *   torn        the same with .torn: set aside with nothing good in it and its ids given again; no part of the log
  * Shards are streams named shard_00, shard_01, ..., shard_99, shard_100, ..., shard_65534.
  */
 #ifndef IRONWALD_NAMES_H

@@ -17,6 +17,7 @@
 #define READERS_KEPT 8u
 #define GET_CHUNK (8u << 10)
 #define KEEP_WINDOW (1u << 20)
+#define NOWAIT_BLOCK_MAX (64u << 10)
 
 struct reader {
 	struct reader *next;
@@ -248,6 +249,9 @@ static enum read_result read_block(
 	struct block_cache *cache = job->engine->block_cache;
 	bool caching = job->engine->options.block_cache_size > 0;
 	uint64_t after = block_first_id + block->entry_count;
+	/* A large one would be read, checked and perhaps thrown away on the loop: others would wait for it. */
+	if (job->nowait && block->raw_bytes > NOWAIT_BLOCK_MAX)
+		return READ_WOULD_BLOCK;
 	struct cached_block *cached = caching ? block_cache_get(cache, snapshot->segment->serial, offset) : NULL;
 	if (cached) {
 		size_t len;
@@ -393,7 +397,9 @@ static enum read_result read_segment(struct job *job, struct snapshot *snapshot)
 		error_set(job->err, ERR_SEGMENT_NOT_FOUND,
 			"stream %.100s: segment %s is missing; entries from %llu on can be read", job->stream->name,
 			file_of(snapshot->segment, path), (unsigned long long)snapshot->end_id);
-		error_set_u64(job->err, EFI_ID, snapshot->first_id);
+		error_set_u64(job->err, EFI_ID, job->next);
+		if (snapshot->end_id <= job->view_end)
+			error_set_u64(job->err, EFI_FIRST_ID, snapshot->end_id);
 		count_add(&engine->damage_found, 1);
 		return READ_ERROR;
 	}

@@ -9,6 +9,7 @@
  * Doing it twice changes nothing: every step either leaves things as they are or comes to the same end again.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -258,9 +259,15 @@ static int nameless_dir(struct engine *engine, const char *dir, struct error *er
 		error_set_u64(err, EFI_ID, 0);
 		return -1;
 	}
-	char aside[sizeof(NAMES_OWN_PREFIX "aside-") + NAMES_DIR_MAX] = NAMES_OWN_PREFIX "aside-";
-	strncat(aside, dir, NAMES_DIR_MAX);
-	int r = io->ops->rename(io, dir, aside);
+	/* One of that name may have been set aside before. */
+	char aside[sizeof(NAMES_OWN_PREFIX "aside-") + NAMES_DIR_MAX + 8];
+	int r = -ENOTEMPTY;
+	for (unsigned n = 0; n < 1000 && (r == -ENOTEMPTY || r == -EEXIST); n++) {
+		int len = snprintf(aside, sizeof(aside), NAMES_OWN_PREFIX "aside-%s", dir);
+		if (n > 0)
+			(void)snprintf(aside + len, sizeof(aside) - (size_t)len, ".%u", n);
+		r = io->ops->rename(io, dir, aside);
+	}
 	if (r == 0)
 		r = io->ops->sync_dir(io, "");
 	if (r != 0)

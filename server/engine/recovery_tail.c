@@ -25,6 +25,7 @@
 #include "writer.h"
 
 #define WALK_CHUNK (256u << 10)
+#define TORN_ENDING ".torn"
 
 struct judge {
 	struct engine *engine;
@@ -35,7 +36,6 @@ struct judge {
 	uint64_t size;
 	struct segment_header header;
 	bool header_good, header_may_be_torn;
-	bool unreadable;			/* a sector could not be read */
 	struct index_point at;			/* X: where the next frame would be, its id */
 	uint64_t known;				/* durable up to here */
 	uint64_t rewrite_from;			/* what is accepted behind it is not known to be durable */
@@ -96,16 +96,6 @@ static void count_known(struct judge *judge, uint64_t known)
 		judge->known = known;
 }
 
-/* A sector that cannot be read is rot like any other; under on_corruption = error the start says which it is. 0: go on.
- */
-static int read_failed(struct judge *judge, int r)
-{
-	if (r != -EIO || judge->engine->options.on_corruption == ON_CORRUPTION_ERROR)
-		return io_failed(judge, r, "read");
-	judge->unreadable = true;
-	return 0;
-}
-
 /* From the last index point to X. */
 static int walk(struct judge *judge)
 {
@@ -136,8 +126,8 @@ static int walk(struct judge *judge)
 			result = SCAN_BROKEN;
 		if (result == SCAN_FRAME)
 			result = scan_payload(&judge->window, &frame, &where, &error);
-		if (result == SCAN_ERROR && read_failed(judge, error) != 0)
-			return -1;
+		if (result == SCAN_ERROR)
+			return io_failed(judge, error, "read");
 		if (result != SCAN_FRAME)
 			break;
 		count_known(judge, frame.synced_end);
@@ -176,9 +166,9 @@ static int look_behind(struct judge *judge)
 {
 	uint64_t last, salt = judge->header.salt;
 	int r = scan_zeros(&judge->window, judge->at.offset, &last);
-	if (r != 0 && read_failed(judge, r) != 0)
-		return -1;
-	judge->rubbish = r != 0 || last > judge->at.offset;
+	if (r != 0)
+		return io_failed(judge, r, "read");
+	judge->rubbish = last > judge->at.offset;
 	if (!judge->rubbish)
 		return 0;
 	if (!judge->header_good) {
@@ -194,7 +184,7 @@ static int look_behind(struct judge *judge)
 		int error = 0;
 		enum scan_result result = scan_next_whole(&judge->window, salt, from, false, &frame, &error);
 		if (result == SCAN_ERROR)
-			return read_failed(judge, error);
+			return io_failed(judge, error, "read");
 		if (result == SCAN_END)
 			return 0;
 		/* A whole header tells what was durable before it, even if its own payload is torn. */
@@ -203,8 +193,8 @@ static int look_behind(struct judge *judge)
 			judge->known_next_id = frame.first_id;
 		uint64_t where;
 		result = scan_payload(&judge->window, &frame, &where, &error);
-		if (result == SCAN_ERROR && read_failed(judge, error) != 0)
-			return -1;
+		if (result == SCAN_ERROR)
+			return io_failed(judge, error, "read");
 		if (result != SCAN_FRAME) {
 			from = frame.offset + FRAME_ALIGN;
 			continue;
@@ -373,7 +363,7 @@ static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
 	struct io *io = judge->engine->io;
 	struct stream *stream = judge->stream;
 	struct segment *old = judge->segment, *successor = NULL;
-	char path[SEGMENT_PATH_MAX], aside[SEGMENT_PATH_MAX];
+	char path[SEGMENT_PATH_MAX], aside[SEGMENT_PATH_MAX + sizeof(TORN_ENDING)];
 	path_of(old, path);
 	/* What the journal has put into it must be durable before its new name is: the journal does not know that name.
 	 */
@@ -390,6 +380,8 @@ static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
 		old->cut = true;
 		old->end_id = judge->at.id;
 		path_of(old, aside);
+		if (!successor) /* its ids are given again: it is none of the log's files any more */
+			memcpy(aside + strlen(aside) - strlen(".cut"), TORN_ENDING, sizeof(TORN_ENDING));
 		r = io->ops->rename(io, path, aside);
 	}
 	if (r == 0)
@@ -440,7 +432,9 @@ static int refuse(struct judge *judge)
 
 static int act(struct judge *judge, bool *ret_rewritten)
 {
-	bool rot = judge->unreadable || judge->known > judge->at.offset || judge->known_next_id > judge->at.id;
+	/* Behind the last index point, that is: what cannot be read before it answers when it is read. */
+	bool unreadable = judge->window.unreadable && judge->rubbish;
+	bool rot = unreadable || judge->known > judge->at.offset || judge->known_next_id > judge->at.id;
 	if (rot) {
 		judge->engine->recovery.rot_found++;
 		if (judge->engine->options.on_corruption == ON_CORRUPTION_ERROR)
@@ -518,6 +512,9 @@ int recovery_tail(struct engine *engine, struct stream *stream, const struct tai
 	}
 	index_clear(&judge.segment->index);
 	window_aim(&judge.window, io, judge.file, judge.size, WALK_CHUNK);
+	/* A sector that cannot be read is rot like any other; under on_corruption = error the start says which it is.
+	 */
+	judge.window.bridge = engine->options.on_corruption == ON_CORRUPTION_TRUNCATE;
 	engine->recovery.tails_read++;
 	int result = look(&judge, facts);
 	if (result == 0)

@@ -6,6 +6,8 @@
 
 #include "crc32c.h"
 
+#define PAGE_BYTES 4096u /* of the page cache: what one bad sector makes unreadable */
+
 void window_aim(struct window *window, struct io *io, struct io_file *file, uint64_t limit, size_t chunk)
 {
 	window->io = io;
@@ -15,6 +17,7 @@ void window_aim(struct window *window, struct io *io, struct io_file *file, uint
 	window->limit = limit;
 	window->chunk = chunk < 512 ? 512 : chunk;
 	window->nowait = false;
+	window->bridge = window->unreadable = false;
 	window->len = 0;
 	window->base = 0;
 }
@@ -35,6 +38,27 @@ static ssize_t fill(struct window *window, uint64_t offset, uint8_t *to, size_t 
 	return window->io->ops->pread(window->file, to, len, offset, flags);
 }
 
+static ssize_t fill_bridged(struct window *window, uint64_t offset, uint8_t *to, size_t len)
+{
+	for (size_t done = 0; done < len;) {
+		size_t piece = (size_t)(PAGE_BYTES - (offset + done) % PAGE_BYTES);
+		if (piece > len - done)
+			piece = len - done;
+		ssize_t got = fill(window, offset + done, to + done, piece);
+		if (got == -EIO) {
+			memset(to + done, 0xff, piece); /* neither zeros nor a magic number */
+			window->unreadable = true;
+			got = (ssize_t)piece;
+		}
+		if (got < 0)
+			return got;
+		done += (size_t)got;
+		if ((size_t)got < piece)
+			return (ssize_t)done;
+	}
+	return (ssize_t)len;
+}
+
 int window_need(struct window *window, uint64_t offset, size_t len, const uint8_t **ret_bytes)
 {
 	if (offset > window->limit || len > window->limit - offset)
@@ -53,6 +77,8 @@ int window_need(struct window *window, uint64_t offset, size_t len, const uint8_
 		window->len = 0;
 		window->base = offset;
 		ssize_t got = fill(window, offset, window->data, want);
+		if (got == -EIO && window->bridge)
+			got = fill_bridged(window, offset, window->data, want);
 		if (got < 0)
 			return (int)got;
 		window->len = (size_t)got;

@@ -19,6 +19,8 @@ struct window {
 	uint64_t limit; /* nothing at or behind it is looked at */
 	size_t chunk;	/* bytes of one read, at least */
 	bool nowait;
+	bool bridge;	 /* bytes that cannot be read (EIO) are shown as 0xff, and `unreadable` is set */
+	bool unreadable; /* since window_aim */
 	/* what is in the buffer */
 	uint8_t *data;
 	size_t cap, len;

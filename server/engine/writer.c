@@ -267,12 +267,11 @@ static void *work(void *arg)
 
 int writer_start(struct writer *writer, struct error *err)
 {
-	int r = pthread_create(&writer->thread, NULL, work, writer);
-	if (r != 0)
-		return error_set_io(err, r, "start a writer's thread", "");
 	char name[16];
 	snprintf(name, sizeof(name), "writer-%u", writer->index);
-	pthread_setname_np(writer->thread, name);
+	int r = thread_start(&writer->thread, name, work, writer);
+	if (r != 0)
+		return error_set_io(err, r, "start a writer's thread", "");
 	writer->started = true;
 	return 0;
 }

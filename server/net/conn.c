@@ -129,6 +129,13 @@ void conn_request_end(struct conn *conn)
 	conn_unref(conn);
 }
 
+bool conn_has_room(const struct conn *conn, size_t waiting_bytes)
+{
+	if (conn->inflight_bytes == waiting_bytes)
+		return true;
+	return conn->inflight_bytes < conn->group->limits.max_inflight_bytes && !conn_group_full(conn->group);
+}
+
 void conn_charge(struct conn *conn, size_t bytes)
 {
 	conn->inflight_bytes += bytes;

@@ -91,6 +91,10 @@ bool conn_dead(const struct conn *conn);
 void conn_request_begin(struct conn *conn);
 void conn_request_end(struct conn *conn);
 
+/* Something that needs room for an answer may begin. waiting_bytes: what is in flight only of those who wait for
+ * this. True at any time if there is nothing else, so that no bound keeps a connection from being served. */
+bool conn_has_room(const struct conn *conn, size_t waiting_bytes);
+
 /* Bytes of a request that are held in memory. */
 void conn_charge(struct conn *conn, size_t bytes);
 void conn_release(struct conn *conn, size_t bytes);

@@ -58,12 +58,17 @@ static void choose_granted(struct conn_group *group)
 	}
 }
 
-/* Who was let through and does not send keeps the others from theirs. */
+/* Who was let through and does not send keeps the others from theirs. Who does not, as the server does not read from
+ * it now (its own requests before that one are in hand), only gives the turn away. */
 static void check_granted(struct conn_group *group, uint64_t now_ns)
 {
 	struct conn *conn = group->granted;
 	if (conn == NULL || now_ns < group->granted_until_ns)
 		return;
+	if (!conn->reading) {
+		group->granted = NULL;
+		return;
+	}
 	if (group->starved_count == 0 || conn->received_bytes >= group->granted_bytes + GRANT_BYTES_MIN) {
 		group->granted_until_ns = now_ns + GRANT_NS;
 		group->granted_bytes = conn->received_bytes;
@@ -123,11 +128,13 @@ static bool frame_is_stuck(struct conn *conn, uint64_t now_ns)
 	return conn->stalled_ns > group->limits.write_timeout_ns;
 }
 
+/* A frame that was begun is write_timeout's, unless there is none. */
 static bool is_idle(const struct conn *conn, uint64_t now_ns)
 {
 	uint64_t timeout_ns = conn->group->limits.idle_timeout_ns;
+	bool begun = conn->in.len > 0 && (conn->group->limits.write_timeout_ns != 0 || !conn->reading);
 	return conn->state == CONN_OPEN && conn->requests == 0 && conn_output_empty(conn) && !conn->held_back &&
-	       conn->in.len == 0 && timeout_ns != 0 && now_ns > conn->active_ns + timeout_ns;
+	       !begun && timeout_ns != 0 && now_ns > conn->active_ns + timeout_ns;
 }
 
 /* While the server stops: the peer does not end its side (it may be a client that looks at its idle connection only

@@ -6,15 +6,6 @@
 #include "conn_impl.h"
 #include "frame.h"
 
-/* A connection with nothing in flight may always have one request worked on, so that others who let their answers lie
- * cannot keep it from being served. */
-static bool may_parse(const struct conn *conn)
-{
-	if (conn->inflight_bytes == 0)
-		return true;
-	return conn->inflight_bytes < conn->group->limits.max_inflight_bytes && !conn_group_full(conn->group);
-}
-
 /* The received bytes of a large frame count for all together (for one connection max_message_bytes bounds them). */
 static void count_received(struct conn *conn)
 {
@@ -64,7 +55,7 @@ static size_t parse(struct conn *conn, const uint8_t *data, size_t len, struct b
 			fail_over_limit(conn, frame_bytes - FRAME_LENGTH_BYTES);
 			break;
 		}
-		if (!may_parse(conn)) {
+		if (!conn_has_room(conn, 0)) {
 			conn->held_back = true;
 			break;
 		}
@@ -201,7 +192,7 @@ static bool wants_to_read(struct conn *conn)
 {
 	bool starved = false, wanted = !conn->eof;
 	if (conn->state == CONN_OPEN && wanted) {
-		wanted = !conn->held_back && may_parse(conn);
+		wanted = !conn->held_back && conn_has_room(conn, 0);
 		starved = wanted && !make_room(conn);
 	} else if (wanted) {
 		wanted = conn->drained_bytes < conn->group->limits.drain_bytes;

@@ -18,7 +18,8 @@ void dispatch_message(struct net *net, struct conn *conn, struct span payload, s
 	struct session *session = conn_user(conn);
 	struct request request;
 	struct error err;
-	if (request_decode(payload, &request, &err) != 0) {
+	bool decoded = request_decode(payload, &request, &err) == 0;
+	if (!decoded && err.code != ERR_TOO_LARGE) {
 		net->stats.errors[err.code]++;
 		conn_fail(conn, request.msgid, &err);
 		return;
@@ -34,7 +35,9 @@ void dispatch_message(struct net *net, struct conn *conn, struct span payload, s
 	}
 	struct call call;
 	call_begin(&call, net, conn, request.msgid, request.method);
-	if (request.method == METHOD_UNKNOWN) {
+	if (!decoded) {
+		call_fail(&call, &err);
+	} else if (request.method == METHOD_UNKNOWN) {
 		request_unknown_method(&request, &err);
 		call_fail(&call, &err);
 	} else if (net->stopping) {

@@ -21,6 +21,13 @@ typedef void (*handler)(struct call *call, const struct request *request, struct
 #include "methods.def"
 #undef METHOD
 
+/* Iters that were woken: runs those for whose answers there is room, for a bounded time. */
+void reads_go_on(struct net *net);
+/* There is room for more of them. */
+bool reads_may_go_on(const struct net *net);
+/* The session's connection is closed: nothing of it is left waiting. */
+void reads_drop(struct net *net, struct session *session);
+
 /* What the engine has completed; every op was submitted by handlers_write.c. Frees it. */
 void handle_completed(struct op *op);
 

@@ -23,8 +23,7 @@ void handle_HELLO(struct call *call, const struct request *request, struct buf *
 		return;
 	}
 	struct span client = {0}, token;
-	if ((fields_has(&request->params, KEY_CLIENT) &&
-		    field_str(&request->params, KEY_CLIENT, &client, &err) != 0) ||
+	if ((fields_has(&request->params, KEY_CLIENT) && field_str(&request->params, KEY_CLIENT, &client, &err) != 0) ||
 		(fields_has(&request->params, KEY_TOKEN) &&
 			field_str(&request->params, KEY_TOKEN, &token, &err) != 0)) {
 		call_fail(call, &err);

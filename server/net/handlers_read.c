@@ -2,7 +2,9 @@
  * handlers_read: get, get_batch, iter.
  *
  * A read is tried at once on the loop thread, as long as nothing has to wait and little is asked; what is more goes
- * to libuv's pool, with room for its answer counted as in flight. An iter that finds nothing may wait first.
+ * to libuv's pool, with room for its answer counted as in flight. There it has slices of time, so that much work of
+ * some does not keep the others' from being done. An iter that finds nothing may wait first; as many may be woken at
+ * once, those are run bit by bit, and only as far as there is room for their answers.
  */
 #include <inttypes.h>
 #include <stdlib.h>
@@ -20,11 +22,19 @@
 /* What an iter gives at most while all connections together are at their bound. */
 #define ITER_SCARCE_BYTES (UINT64_C(64) * 1024)
 
+/* How long a read has a thread of the pool before others have their turn. */
+#define SLICE_NS (5 * NS_PER_MS)
+
+/* How long reads that were woken have the loop thread. */
+#define LINES_NS NS_PER_MS
+
 struct read_call {
 	struct call call;
 	struct read_job job;
 	struct waiter waiter;
 	uv_work_t work;
+	struct read_call *next; /* of its line */
+	bool done;
 };
 
 static void finish(struct read_call *read)
@@ -40,14 +50,19 @@ static void finish(struct read_call *read)
 static void pool_work(uv_work_t *work)
 {
 	struct read_call *read = work->data;
-	read_job_run(&read->job, false);
+	read->done = read_job_run(&read->job, false);
 }
 
 static void pool_done(uv_work_t *work, int status)
 {
 	(void)status; /* never cancelled */
 	struct read_call *read = work->data;
-	read->call.net->pool_reads--;
+	struct net *net = read->call.net;
+	if (!read->done && !conn_dead(read->call.conn)) {
+		uv_queue_work(&net->loop, &read->work, pool_work, pool_done); /* behind those who are there by now */
+		return;
+	}
+	net->pool_reads--;
 	finish(read);
 }
 
@@ -66,10 +81,8 @@ static void run(struct read_call *read)
 		finish(read);
 		return;
 	}
-	uint64_t reserve = net->options.max_message_bytes;
-	if (job->kind == READ_ITER && job->max_bytes < reserve)
-		reserve = job->max_bytes;
-	call_charge(&read->call, sizeof(*read) + job->ids_bytes.cap + (size_t)reserve);
+	/* Also for an iter with a low max_bytes: its first entry may be over it. */
+	call_charge(&read->call, sizeof(*read) + job->ids_bytes.cap + (size_t)net->options.max_message_bytes);
 	read->work.data = read;
 	net->stats.reads_in_pool++;
 	net->pool_reads++;
@@ -100,6 +113,7 @@ static struct read_call *start(struct call *call, enum read_kind kind, struct sp
 		.view = stream_view(stream),
 		.msgid = call->msgid,
 		.max_message_bytes = net->options.max_message_bytes,
+		.slice_ns = SLICE_NS,
 		.cancelled = is_dead,
 		.cancelled_arg = call->conn,
 	};
@@ -151,15 +165,113 @@ void handle_GET_BATCH(struct call *call, const struct request *request, struct b
 	run(read);
 }
 
+/* ---- reads that were woken -------------------------------------------------------------------------------------- */
+
+static void add_line(struct net *net, struct read_line *line)
+{
+	line->listed = true;
+	line->next = NULL;
+	if (net->lines_tail != NULL)
+		net->lines_tail->next = line;
+	else
+		net->lines_head = line;
+	net->lines_tail = line;
+	net->line_count++;
+}
+
+static struct read_line *take_line(struct net *net)
+{
+	struct read_line *line = net->lines_head;
+	net->lines_head = line->next;
+	if (net->lines_head == NULL)
+		net->lines_tail = NULL;
+	net->line_count--;
+	line->listed = false;
+	return line;
+}
+
 /* The entry is there, or the wait is over. */
 static void woken(struct waiter *waiter)
 {
 	struct read_call *read = (struct read_call *)((char *)waiter - offsetof(struct read_call, waiter));
+	struct session *session = conn_user(read->call.conn);
+	struct read_line *line = &session->reads;
 	read->call.started_ns = clock_now_ns();
-	read->job.view = stream_view(read->job.stream);
 	call_charge(&read->call, sizeof(*read));
-	run(read);
+	line->conn = read->call.conn;
+	line->bytes += sizeof(*read);
+	read->next = NULL;
+	if (line->head != NULL)
+		line->tail->next = read;
+	else
+		line->head = read;
+	line->tail = read;
+	if (!line->listed)
+		add_line(read->call.net, line);
 }
+
+static struct read_call *take_read(struct read_line *line)
+{
+	struct read_call *read = line->head;
+	line->head = read->next;
+	line->bytes -= sizeof(*read);
+	return read;
+}
+
+static bool may_begin(const struct read_line *line)
+{
+	return conn_dead(line->conn) || conn_has_room(line->conn, line->bytes);
+}
+
+/* An iter gives less while memory is scarce. */
+static void set_iter_limit(struct read_call *read)
+{
+	if (conn_group_is_full(read->call.net->conns) && read->job.max_bytes > ITER_SCARCE_BYTES)
+		read->job.max_bytes = ITER_SCARCE_BYTES;
+}
+
+void reads_go_on(struct net *net)
+{
+	if (net->line_count == 0)
+		return;
+	uint64_t until_ns = clock_now_ns() + LINES_NS;
+	for (size_t stuck = 0; stuck < net->line_count && clock_now_ns() < until_ns;) {
+		struct read_line *line = take_line(net);
+		stuck++;
+		if (may_begin(line)) {
+			struct read_call *read = take_read(line);
+			read->job.view = stream_view(read->job.stream);
+			set_iter_limit(read);
+			run(read);
+			stuck = 0;
+		}
+		if (line->head != NULL && !line->listed) /* running one may have woken others */
+			add_line(net, line);
+	}
+}
+
+bool reads_may_go_on(const struct net *net)
+{
+	for (const struct read_line *line = net->lines_head; line != NULL; line = line->next) {
+		if (may_begin(line))
+			return true;
+	}
+	return false;
+}
+
+void reads_drop(struct net *net, struct session *session)
+{
+	struct read_line *line = &session->reads;
+	for (size_t left = line->listed ? net->line_count : 0; left > 0; left--) {
+		struct read_line *each = take_line(net);
+		if (each != line)
+			add_line(net, each);
+	}
+	while (line->head != NULL)
+		finish(take_read(line));
+}
+
+/* ---- iter ------------------------------------------------------------------------------------------------------- */
 
 struct iter_params {
 	struct span name;
@@ -196,8 +308,7 @@ void handle_ITER(struct call *call, const struct request *request, struct buf *o
 	job->start = params.has_start ? params.start_id : job->view.first;
 	job->max_entries = params.max_entries;
 	job->max_bytes = params.max_bytes;
-	if (conn_group_is_full(net->conns) && job->max_bytes > ITER_SCARCE_BYTES)
-		job->max_bytes = ITER_SCARCE_BYTES;
+	set_iter_limit(read);
 	if (params.wait_ms > 0 && job->start >= job->view.end) {
 		struct session *session = conn_user(call->conn);
 		uint64_t wait_ms =

@@ -26,8 +26,21 @@ struct net {
 	struct waiters *waiters;
 	struct net_stats stats;
 	uint64_t started_ns;
-	uint64_t pool_reads; /* handed to libuv's pool and not yet back */
+	uint64_t pool_reads;			   /* handed to libuv's pool and not yet back */
+	struct read_line *lines_head, *lines_tail; /* those with reads in them; each goes on in its turn */
+	size_t line_count;
 	bool stopping;
+};
+
+struct read_call; /* of handlers_read.c */
+
+/* Reads of one connection that may begin only once there is room for their answers: iters that were woken. */
+struct read_line {
+	struct conn *conn;
+	struct read_line *next; /* of net's lines */
+	bool listed;
+	struct read_call *head, *tail;
+	size_t bytes; /* what they count for as in flight */
 };
 
 /* Per connection, what is not about bytes: the user pointer of struct conn. */
@@ -35,6 +48,7 @@ struct session {
 	bool greeted; /* hello was answered */
 	bool refused; /* over max_connections: it only gets told so */
 	struct waiter_owner waiting;
+	struct read_line reads;
 };
 
 #endif

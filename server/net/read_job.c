@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "message.h"
 
 /* What the loop thread does for one request at most. */
@@ -58,11 +59,15 @@ static bool finish(struct read_job *job)
 	return true;
 }
 
-/* True: the loop thread has done its share. */
-static bool loop_is_over(struct read_job *job, size_t len)
+/* True: this run has done its share, for the sake of others. Elsewhere than on the loop each run does something. */
+static bool must_yield(struct read_job *job, size_t len)
 {
-	if (!job->on_loop)
-		return false;
+	if (!job->on_loop) {
+		if (job->slice_entries++ == 0 || clock_now_ns() < job->slice_end_ns)
+			return false;
+		job->yielded = true;
+		return true;
+	}
 	if (job->loop_entries >= LOOP_ENTRIES_MAX || job->loop_bytes + len > LOOP_BYTES_MAX)
 		return true;
 	job->loop_entries++;
@@ -82,7 +87,7 @@ static void begin(struct read_job *job, size_t field_count)
 static int get_entry_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
 {
 	struct read_job *job = arg;
-	if (loop_is_over(job, len))
+	if (must_yield(job, len))
 		return 1;
 	uint64_t size = frame_bytes(&job->writer) + mp_bin_bytes(len);
 	if (size > job->max_message_bytes) {
@@ -123,7 +128,7 @@ static bool run_get(struct read_job *job)
 static int batch_entry_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
 {
 	struct read_job *job = arg;
-	if (loop_is_over(job, len) || (job->cancelled != NULL && job->cancelled(job->cancelled_arg)))
+	if (must_yield(job, len) || (job->cancelled != NULL && job->cancelled(job->cancelled_arg)))
 		return 1;
 	/* Each of those that follow takes a byte at least. */
 	uint64_t size = frame_bytes(&job->writer) + mp_bin_bytes(len) + (job->ids.count - job->entry_count - 1);
@@ -140,20 +145,33 @@ static int batch_entry_cb(uint64_t id, const uint8_t *bytes, size_t len, void *a
 static bool next_run(struct read_job *job)
 {
 	uint64_t id;
-	if (job->run_next < job->run_end)
+	if (job->run_left > 0)
 		return true;
 	if (!u64_iter_next(&job->ids_iter, &id))
 		return false;
 	job->run_next = id;
-	job->run_end = id + 1;
+	job->run_left = 1; /* a count, as one past the greatest id is no id */
 	if (id < job->view.first || id >= job->view.end)
 		return true;
 	struct u64_iter ahead = job->ids_iter;
-	while (u64_iter_next(&ahead, &id) && id == job->run_end && id < job->view.end) {
-		job->run_end++;
+	while (u64_iter_next(&ahead, &id) && id < job->view.end && id == job->run_next + job->run_left) {
+		job->run_left++;
 		job->ids_iter = ahead;
 	}
 	return true;
+}
+
+/* Already without any entry: no id is to blame. */
+static void set_too_many_ids(struct read_job *job, uint64_t size)
+{
+	struct error err;
+	error_set(&err, ERR_TOO_LARGE,
+		"the answer for %" PRIu32 " ids would be %" PRIu64 " bytes or more, over max_message_bytes (%" PRIu64
+		"): ask for fewer at once",
+		job->ids.count, size, job->max_message_bytes);
+	error_set_u64(&err, EFI_LIMIT, job->max_message_bytes);
+	error_set_u64(&err, EFI_SIZE, size);
+	set_error(job, &err);
 }
 
 static bool run_get_batch(struct read_job *job)
@@ -164,7 +182,7 @@ static bool run_get_batch(struct read_job *job)
 		mp_write_array(&job->writer, job->ids.count);
 		job->ids_iter = u64_iter_of(&job->ids);
 		if (frame_bytes(&job->writer) + job->ids.count > job->max_message_bytes) {
-			set_too_large(job, frame_bytes(&job->writer) + job->ids.count, 0, false);
+			set_too_many_ids(job, frame_bytes(&job->writer) + job->ids.count);
 			return true;
 		}
 	}
@@ -174,21 +192,23 @@ static bool run_get_batch(struct read_job *job)
 			return true;
 		}
 		if (job->run_next < job->view.first || job->run_next >= job->view.end) {
-			if (loop_is_over(job, 1))
+			if (must_yield(job, 1))
 				return false;
 			mp_write_nil(&job->writer);
 			job->entry_count++;
 			job->run_next++;
+			job->run_left--;
 			continue;
 		}
 		if (job->on_loop && job->loop_reads++ >= LOOP_READS_MAX)
 			return false;
 		uint64_t next = job->run_next;
 		struct error err;
-		enum read_result result = engine_read(job->engine, job->stream, job->view, job->run_next, job->run_end,
-			job->on_loop, batch_entry_cb, job, &next, &err);
+		enum read_result result = engine_read(job->engine, job->stream, job->view, job->run_next,
+			job->run_next + job->run_left, job->on_loop, batch_entry_cb, job, &next, &err);
 		if (job->error != NULL)
 			return true;
+		job->run_left -= next - job->run_next;
 		job->run_next = next;
 		if (result == READ_ERROR && err.code == ERR_TRUNCATED) {
 			/* Truncated since the view was taken: what is below is nil from now on. */
@@ -196,7 +216,7 @@ static bool run_get_batch(struct read_job *job)
 		} else if (result == READ_ERROR) {
 			set_error(job, &err);
 			return true;
-		} else if (next < job->run_end && job->on_loop) {
+		} else if (job->run_left > 0 && (job->on_loop || job->yielded)) {
 			return false;
 		}
 	}
@@ -209,7 +229,9 @@ static int iter_entry_cb(uint64_t id, const uint8_t *bytes, size_t len, void *ar
 {
 	struct read_job *job = arg;
 	bool cancelled = job->cancelled != NULL && job->cancelled(job->cancelled_arg);
-	if (cancelled || (job->entry_count > 0 && len > job->max_bytes - job->entry_bytes)) {
+	/* The first one may be over max_bytes; then nothing follows it, not even an empty entry. */
+	bool over = job->entry_bytes > job->max_bytes || len > job->max_bytes - job->entry_bytes;
+	if (cancelled || (job->entry_count > 0 && over)) {
 		job->enough = true;
 		return 1;
 	}
@@ -220,12 +242,11 @@ static int iter_entry_cb(uint64_t id, const uint8_t *bytes, size_t len, void *ar
 			set_too_large(job, size, id, true);
 		return 1;
 	}
-	if (loop_is_over(job, len))
+	if (must_yield(job, len))
 		return 1;
 	mp_write_bin(&job->writer, bytes, len);
 	job->entry_count++;
-	/* Only the first may be over max_bytes. */
-	job->entry_bytes += len < job->max_bytes - job->entry_bytes ? len : job->max_bytes - job->entry_bytes;
+	job->entry_bytes += len;
 	if (job->writer.failed)
 		job->enough = true;
 	return 0;
@@ -286,7 +307,7 @@ static bool run_iter(struct read_job *job)
 			set_error(job, &err);
 			return true;
 		}
-		if (job->on_loop && !job->enough && job->next < end)
+		if ((job->on_loop || job->yielded) && !job->enough && job->next < end)
 			return false;
 	}
 	return finish_iter(job);
@@ -295,6 +316,11 @@ static bool run_iter(struct read_job *job)
 bool read_job_run(struct read_job *job, bool on_loop)
 {
 	job->on_loop = on_loop;
+	if (!on_loop) {
+		job->yielded = false;
+		job->slice_entries = 0;
+		job->slice_end_ns = clock_now_ns() + job->slice_ns;
+	}
 	switch (job->kind) {
 	case READ_GET:
 		return run_get(job);

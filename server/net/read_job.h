@@ -2,7 +2,7 @@
  * read_job: the work of one get, get_batch or iter: entries read and encoded straight into the answer.
  *
  * Owns its answer buffer and its ids. Used by one thread at a time: first the loop thread (which never waits for a
- * disk), then, if that does not suffice, a thread of libuv's pool goes on where it stopped.
+ * disk), then, if that does not suffice, threads of libuv's pool go on where it stopped, each for a slice of time.
  * Invariant: the answer holds a frame that is open, and is never over max_message_bytes.
  */
 #ifndef IRONWALD_READ_JOB_H
@@ -35,6 +35,7 @@ struct read_job {
 	uint64_t start;		      /* iter: given, or the oldest kept */
 	uint64_t max_entries;	      /* iter: at least 1 */
 	uint64_t max_bytes;	      /* iter: of entries */
+	uint64_t slice_ns;	      /* how long a run elsewhere than on the loop takes, and one entry */
 	bool (*cancelled)(void *arg); /* [any] nobody wants the answer any more */
 	void *cancelled_arg;
 
@@ -44,17 +45,18 @@ struct read_job {
 
 	/* its own */
 	struct mp_writer writer;
-	bool begun, enough, on_loop;
+	bool begun, enough, on_loop, yielded;
 	size_t first_hole, entries_hole;
 	uint64_t next; /* id to go on at */
 	uint64_t entry_count, entry_bytes;
 	struct u64_iter ids_iter;
-	uint64_t run_next, run_end; /* get_batch: ids in a row, of which run_next is to be read */
+	uint64_t run_next, run_left; /* get_batch: so many ids in a row from run_next are to be read */
 	uint64_t loop_entries, loop_bytes, loop_reads;
+	uint64_t slice_end_ns, slice_entries;
 };
 
-/* True: it is done, see answer and error. False, only with on_loop: it would have to wait, or is too much for the
- * loop thread; call it again elsewhere. */
+/* True: it is done, see answer and error. False: call it again elsewhere, as on the loop it would have to wait, or is
+ * too much for it; or, not on_loop, once others had their turn. */
 bool read_job_run(struct read_job *job, bool on_loop);
 
 void read_job_free(struct read_job *job);

@@ -71,7 +71,6 @@ static void on_wake(uv_async_t *async)
 			waiters_touch(net->waiters, op->stream);
 		handle_completed(op);
 	}
-	waiters_run(net->waiters);
 }
 
 static void on_busy(uv_idle_t *idle)
@@ -85,8 +84,11 @@ static void on_turn(uv_prepare_t *prepare)
 	struct server *server = prepare->data;
 	struct net *net = &server->net;
 	engine_kick(net->engine);
-	bool more = conn_group_service(net->conns);
-	engine_kick(net->engine); /* requests that were held back until now */
+	bool more = waiters_run(net->waiters);
+	reads_go_on(net);
+	more |= conn_group_service(net->conns);
+	more |= reads_may_go_on(net); /* also as answers went out just now */
+	engine_kick(net->engine);     /* requests that were held back until now */
 	if (more)
 		uv_idle_start(&server->busy, on_busy);
 	else
@@ -117,7 +119,9 @@ static void on_input_end(struct conn *conn, void *arg)
 
 static void on_closed(struct conn *conn, void *arg)
 {
-	accept_closed(arg, conn);
+	struct server *server = arg;
+	reads_drop(&server->net, conn_user(conn));
+	accept_closed(server, conn);
 }
 
 static const struct conn_events conn_events = {
@@ -241,11 +245,37 @@ static int take_signals(struct server *server, struct error *err)
 	return 0;
 }
 
+static void nothing(uv_work_t *work)
+{
+	(void)work;
+}
+
+/* libuv starts the pool's threads with the first piece of work: here, where they come without the stop signals. */
+static int start_pool(struct error *err)
+{
+	uv_loop_t loop;
+	uv_work_t work;
+	sigset_t before;
+	int result = uv_loop_init(&loop);
+	if (result == 0) {
+		thread_block_stops(&before);
+		result = uv_queue_work(&loop, &work, nothing, NULL);
+		thread_restore_signals(&before);
+		uv_run(&loop, UV_RUN_DEFAULT);
+		uv_loop_close(&loop);
+	}
+	if (result != 0)
+		return error_set(err, ERR_CONFIG, "cannot start the threads that read: %s", uv_strerror(result));
+	return 0;
+}
+
 int server_start(struct server *server, struct engine *engine, struct error *err)
 {
 	struct net *net = &server->net;
 	net->engine = engine;
 	signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error of one write */
+	if (start_pool(err) != 0)
+		return -1;
 	for (size_t i = 0; i < net->options.tcp_count; i++) {
 		struct listener **slot = &server->listeners[server->listener_count];
 		if (listener_open_tcp(&net->loop, &server->addresses[i], accept_cb, server, slot, err) != 0)

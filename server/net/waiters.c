@@ -4,15 +4,16 @@
 
 struct waiter_list {
 	struct waiter *head;
+	struct waiter *unseen; /* as they were when it was touched, and not yet looked at */
 	struct stream *stream;
 	struct waiter_list *touched_next;
-	bool touched;
+	bool touched, again; /* is among the touched; was touched since `unseen` was taken */
 };
 
 struct waiters {
 	struct waiter **heap; /* by deadline, the soonest first */
 	size_t count, cap;
-	struct waiter_list *touched;
+	struct waiter_list *touched_head, *touched_tail;
 };
 
 struct waiters *waiters_new(void)
@@ -24,7 +25,8 @@ void waiters_free(struct waiters *waiters)
 {
 	if (waiters == NULL)
 		return;
-	waiters_run(waiters); /* lists that are empty by now, and only still marked */
+	while (waiters_run(waiters)) /* lists that are empty by now, and only still marked */
+		;
 	free(waiters->heap);
 	free(waiters);
 }
@@ -108,7 +110,7 @@ static struct waiter_list *list_of(struct stream *stream)
 
 static void drop_if_unused(struct waiter_list *list)
 {
-	if (list->head != NULL || list->touched)
+	if (list->head != NULL || list->unseen != NULL || list->touched)
 		return;
 	stream_set_user(list->stream, NULL);
 	free(list);
@@ -172,42 +174,82 @@ static void wake(struct waiters *waiters, struct waiter *waiter)
 	waiter->wake_cb(waiter);
 }
 
+static void add_touched(struct waiters *waiters, struct waiter_list *list)
+{
+	list->touched_next = NULL;
+	if (waiters->touched_tail != NULL)
+		waiters->touched_tail->touched_next = list;
+	else
+		waiters->touched_head = list;
+	waiters->touched_tail = list;
+}
+
 void waiters_touch(struct waiters *waiters, struct stream *stream)
 {
 	struct waiter_list *list = stream_user(stream);
-	if (list == NULL || list->touched)
+	if (list == NULL)
 		return;
+	list->again = true;
+	if (!list->touched)
+		add_touched(waiters, list);
 	list->touched = true;
-	list->touched_next = waiters->touched;
-	waiters->touched = list;
 }
 
-void waiters_run(struct waiters *waiters)
+static void take_unseen(struct waiter_list *list)
 {
-	while (waiters->touched != NULL) {
-		struct waiter_list *list = waiters->touched;
-		uint64_t end = stream_view(list->stream).end;
-		/* First all that are ready, then their callbacks: one may take others back (its connection fails). */
-		struct waiter *ready = NULL;
-		for (struct waiter *waiter = list->head, *next; waiter != NULL; waiter = next) {
-			next = waiter->stream_next;
-			if (waiter->id < end) {
-				stream_unlink(waiter);
-				stream_push(&ready, waiter);
-			}
+	list->again = false;
+	list->unseen = list->head;
+	list->head = NULL;
+	if (list->unseen != NULL)
+		list->unseen->stream_link = &list->unseen;
+}
+
+/* Looks at some of the list's. wake_cb may take any of them away (its connection fails), but not the list. */
+static void look_at(struct waiters *waiters, struct waiter_list *list, size_t *left)
+{
+	uint64_t end = stream_view(list->stream).end;
+	for (; list->unseen != NULL && *left > 0; --*left) {
+		struct waiter *waiter = list->unseen;
+		if (waiter->id < end) {
+			wake(waiters, waiter);
+		} else {
+			stream_unlink(waiter);
+			stream_push(&list->head, waiter);
 		}
-		while (ready != NULL)
-			wake(waiters, ready);
-		waiters->touched = list->touched_next;
-		list->touched = false;
-		drop_if_unused(list);
 	}
+}
+
+bool waiters_run(struct waiters *waiters)
+{
+	size_t left = WAITERS_PER_RUN;
+	while (waiters->touched_head != NULL && left > 0) {
+		struct waiter_list *list = waiters->touched_head;
+		left--;
+		if (list->unseen == NULL)
+			take_unseen(list);
+		look_at(waiters, list, &left);
+		if (list->unseen != NULL)
+			break;
+		waiters->touched_head = list->touched_next;
+		if (waiters->touched_head == NULL)
+			waiters->touched_tail = NULL;
+		if (list->again) {
+			add_touched(waiters, list); /* after the others */
+		} else {
+			list->touched = false;
+			drop_if_unused(list);
+		}
+	}
+	return waiters->touched_head != NULL;
 }
 
 void waiters_expire(struct waiters *waiters, uint64_t now_ns)
 {
-	while (waiters->count > 0 && waiters->heap[0]->deadline_ns <= now_ns)
+	for (size_t left = WAITERS_PER_RUN; left > 0 && waiters->count > 0; left--) {
+		if (waiters->heap[0]->deadline_ns > now_ns)
+			return;
 		wake(waiters, waiters->heap[0]);
+	}
 }
 
 uint64_t waiters_next_deadline_ns(const struct waiters *waiters)

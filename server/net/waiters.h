@@ -18,6 +18,9 @@
 #define WAITERS_PER_OWNER_MAX 1024
 #define WAITERS_MAX 65536
 
+/* How many one call of waiters_run looks at, and waiters_expire wakes: the loop has others to serve. */
+#define WAITERS_PER_RUN 512
+
 struct waiters;
 struct waiter;
 
@@ -50,9 +53,10 @@ bool waiters_add(struct waiters *waiters, struct waiter *waiter, struct stream *
 
 /* The stream's end may have moved. Cheap if nobody waits there. */
 void waiters_touch(struct waiters *waiters, struct stream *stream);
-/* Wakes those of the touched streams whose entry is there; once after each batch of completions. */
-void waiters_run(struct waiters *waiters);
+/* Wakes those of the touched streams whose entry is there. True: there are more to look at, call it again soon. */
+bool waiters_run(struct waiters *waiters);
 
+/* If more than WAITERS_PER_RUN are due, waiters_next_deadline_ns is not after now_ns still. */
 void waiters_expire(struct waiters *waiters, uint64_t now_ns);
 /* UINT64_MAX if nobody waits. */
 uint64_t waiters_next_deadline_ns(const struct waiters *waiters);

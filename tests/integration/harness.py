@@ -172,6 +172,12 @@ class Daemon:
         with open("/proc/%d/status" % self.process.pid) as file:
             return int(re.search(r"^VmRSS:\s+(\d+) kB", file.read(), re.M).group(1)) * 1024
 
+    @staticmethod
+    def memory_factor():
+        """What bounds on memory are to be multiplied with: sanitizers keep freed memory for a while."""
+        with open(Daemon.program, "rb") as file:
+            return 4 if b"__asan_init" in file.read() else 1
+
     def descriptors_count(self):
         return len(os.listdir("/proc/%d/fd" % self.process.pid))
 
@@ -210,6 +216,7 @@ class Daemon:
 def refused(status, patterns, place, *options, **how):
     """The daemon must refuse to start: with this status, and one line on stderr in which each pattern is found."""
     with Daemon(place, "--log-level=error", *options, ready=False, **how) as daemon:
+        check(daemon.process.stdout.readline() == "", "it was to be refused and starts: %s", " ".join(options))
         got = daemon.wait()
         err = daemon.stderr()
         check(got == status, "start: status %s, expected %d: %s", got, status, err)

@@ -87,6 +87,9 @@ def make(place, how, *options, count=20, name="s", batch=1):
                     client.append_batch(name, [entry_of(j) for j in range(i * batch, i * batch + batch)])
         if how == "SIGKILL":
             daemon.kill()
+            # Damage is to meet the segments, not what the journal still knows of them: a start empties it.
+            with Daemon(place, *options, "--log-level=warn") as again:
+                again.kill()
         else:
             daemon.stopped_well()
     return segments(os.path.join(place, "data"))[-1]
@@ -133,8 +136,8 @@ def cut_tail(how_cut):
             if how == "SIGKILL":
                 serves(place, 19, 19)
             else:
-                err = refused(3, [re.escape(os.path.basename(path)), r"\b%d\b" % last.offset], place)
-                same(refused(3, [], place), err, "and the same the next time")
+                for _ in range(2):
+                    refused(3, [re.escape(os.path.basename(path)), r"byte %d\b" % last.offset], place)
                 serves(place, 19, 20, "--on-corruption=truncate")
 
 
@@ -151,7 +154,12 @@ def test_last_frame_cut_inside_its_header():
 def test_last_frame_torn_to_zeros():
     """A sector of it never reached the disk."""
     cut_tail(lambda path, last: overwrite(path, last.offset, bytes(16)))
-    cut_tail(lambda path, last: overwrite(path, last.offset + last.header_bytes, bytes(last.end - last.offset - last.header_bytes)))
+
+    def data_to_zeros(path, last):
+        begin = last.offset + last.header_bytes
+        overwrite(path, begin, bytes(last.end - begin))
+
+    cut_tail(data_to_zeros)
 
 
 def test_zeros_after_the_end():
@@ -208,9 +216,6 @@ def test_flipped_bit_in_the_active_segment():
                 with directory() as place:
                     path = make(place, how)
                     frame = frames_of(path)[number]
-                    with Daemon(place, "--log-level=warn") as daemon, daemon.client() as client:  # a journal that is empty
-                        same(client.stream_info("s")["end"], 20, "good before")
-                        daemon.kill() if how == "SIGKILL" else daemon.stopped_well(client)
                     flip(path, where(frame))
                     with open(path, "rb") as file:
                         before = file.read()
@@ -247,6 +252,13 @@ def test_flipped_bit_in_the_active_segment():
                                 same(error_of("Corruption", client.get, "s", number)["first_id"], 20, "the hole")
                                 same(client.get("s", 20), b"after", "what came after")
                                 same(client.stream_info("s")["end"], 21, "the end")
+                                if policy == "truncate":  # the hole goes when all of it is given up, not before
+                                    same(client.truncate("s", 19), 0, "truncate in the hole")
+                                    same(client.stream_info("s")["first"], 0, "the oldest")
+                                    error_of("Corruption", client.get, "s", 19)
+                                    same(client.truncate("s", 20), 1, "truncate behind the hole")
+                                    same(error_of("Truncated", client.iter, "s", 19)["first_id"], 20, "gone")
+                                    same(client.iter("s")["entries"], [b"after"], "what is left")
                             daemon.stopped_well()
 
 
@@ -302,8 +314,6 @@ def test_flipped_bits_everywhere():
     outcomes = {"whole": 0, "torn": 0, "refused": 0}
     with directory() as place:
         make(place, "SIGKILL", count=8)
-        with Daemon(place, "--log-level=warn") as daemon:  # so that the journal holds nothing of it
-            daemon.kill()
         root = os.path.join(place, "data")
         pristine = os.path.join(place, "pristine")
         shutil.copytree(root, pristine)
@@ -343,7 +353,8 @@ def test_flipped_bit_in_a_sealed_segment():
     for how in STOPS:
         for strategy in ("standard_io", "mmap"):
             for compression in ("none", "lz4"):
-                options = ("--max-segment-size=4K", "--compression=" + compression, "--min-compression-size=0")
+                size = "--max-segment-size=" + ("700" if compression == "lz4" else "4K")
+                options = (size, "--compression=" + compression, "--min-compression-size=0")
                 with directory() as place:
                     make(place, how, *options, count=40, batch=10)
                     files = segments(os.path.join(place, "data"))
@@ -402,26 +413,26 @@ def test_sealed_segment_gone():
     options = ("--max-segment-size=500", "--max-open-segments=1", "--log-level=warn")
     with directory() as place:
         with Daemon(place, *options) as daemon, daemon.client() as client:
-            for i in range(60):
+            for i in range(400):
                 client.append("s", entry_of(i))
             files = segments(daemon.root)
-            check(len(files) > 5, "segments: %d", len(files))
+            check(len(files) > 100, "segments: %d", len(files))
             first, after = (int(os.path.basename(path)[:-4]) for path in files[2:4])
-            for i in range(60):
+            for i in range(20, 400):
                 client.get("s", i)  # so that it is not open any more
             os.unlink(files[2])
             error = error_of("SegmentNotFound", client.get, "s", first)
-            check("id" in error, "the id: %r", error)
+            same((error["id"], error.get("first_id")), (first, after), "id and first_id")
             same(client.get("s", first - 1), entry_of(first - 1), "before it")
             same(client.get("s", after), entry_of(after), "behind it")
             daemon.kill()
         with Daemon(place, *options) as daemon, daemon.client() as client:
-            same(client.stream_info("s")["end"], 60, "it starts")
+            same(client.stream_info("s")["end"], 400, "it starts")
             error = error_of("Corruption", client.iter, "s", first)
             same(error["first_id"], after, "the hole speaks")
             error = error_of("Corruption", client.get, "s", after - 1)
             same(error["first_id"], after, "to its end")
-            expect_entries(client, 60, first=after)
+            expect_entries(client, 400, first=after)
             same(client.iter("s")["next"], first, "iter ends before it")
             daemon.stopped_well(client)
 
@@ -451,7 +462,8 @@ def test_derived_files():
             for damage in ("delete", "empty", "cut", "noise", "bits", "zeros", "another's"):
                 shutil.rmtree(root, ignore_errors=True)
                 shutil.copytree(os.path.join(place, kept), root)
-                derived = [path for path in glob.glob(root + "/**", recursive=True) if re.search(r"\.idx$|ironwald\.clean$", path)]
+                everything = glob.glob(root + "/**", recursive=True)
+                derived = [path for path in everything if re.search(r"\.idx$|ironwald\.clean$", path)]
                 names |= {os.path.basename(path)[-5:] for path in derived}
                 for path in derived:
                     size = os.path.getsize(path)
@@ -512,7 +524,8 @@ def test_other_format_versions():
             with open(manifest, "wb") as file:
                 file.write(text + b"check %08x\n" % crc32c(text))
             refused(2, ["version %d" % version, "version 1"], place)
-        for broken in (good.replace(b"version 1\n", b"version 3\n"), good[:20], b"", good.replace(b"shard_count 4", b"shard_count 5")):
+        other = good.replace(b"version 1\n", b"version 3\n"), good.replace(b"shard_count 4", b"shard_count 5")
+        for broken in (*other, good[:20], b""):
             with open(manifest, "wb") as file:
                 file.write(broken)
             refused(3, ["ironwald.manifest"], place)
@@ -603,8 +616,8 @@ def test_sigterm_under_load():
     for mode in ("strict", "batch_only", "async"):
         with directory() as place:
             with Daemon(place, "--sync-mode=" + mode, "--max-segment-size=64K") as daemon:
-                streams = ["a", "b", "a/b", "c"]
-                workers = [Worker(write_until_stopped, daemon.unix, stream, window) for stream, window in zip(streams, (1, 8, 64, 300))]
+                streams = {"a": 1, "b": 8, "a/b": 64, "c": 300}
+                workers = [Worker(write_until_stopped, daemon.unix, stream, window) for stream, window in streams.items()]
                 with daemon.client() as client:
 
                     def busy():

@@ -84,7 +84,8 @@ def write(path, streams, writer, seed, window, batch_most, progress, index):
                     params = {"stream": stream, "entries": entries}
                 if rng.random() < 0.05:
                     params["sync"] = True
-                waiting.append(((stream, number, max(count, 1)), client.send_params("append_batch" if count else "append", params)))
+                msgid = client.send_params("append_batch" if count else "append", params)
+                waiting.append(((stream, number, max(count, 1)), msgid))
                 number += 1
                 if len(waiting) >= window:
                     request, msgid = waiting[0]

@@ -208,6 +208,9 @@ def test_iter_limits():
         same(client.iter("s", 10, max_bytes=1)["entries"], entries[10:11], "the first entry is given in any case")
         same(client.iter("s", 10, max_bytes=0)["entries"], entries[10:11], "also for 0")
         same(len(client.iter("s", 0, max_bytes=2**64 - 1)["entries"]), 100, "max_bytes is capped")
+        client.append_batch("over", [b"x" * 500, b"", b""])
+        same(client.iter("over", max_bytes=100)["next"], 1, "nothing follows a first entry that is over it")
+        same(client.iter("over", max_bytes=500)["next"], 3, "what fits follows")
         same(client.iter("s", 90), {"first": 90, "entries": entries[90:], "next": 100, "end": 100}, "the last portion")
         for past in (100, 101, 2**64 - 1):
             same(
@@ -356,7 +359,13 @@ def test_names():
             same(list(client.streams()), sorted(names, key=str.encode), "all are there after a restart")
             for i, name in enumerate(names):
                 same(client.iter(name)["entries"], [name.encode(), b"%d" % i], "entries of %r" % name)
-            for name, sent in (("", ""), ("x" * 256, "x" * 255), ("é" * 128, "é" * 127), ("y" * 70000, "y" * 255), ("xx" + "🦊" * 64, "xx" + "🦊" * 63)):
+            for name, sent in (
+                ("", ""),
+                ("x" * 256, "x" * 255),
+                ("é" * 128, "é" * 127),
+                ("y" * 70000, "y" * 255),
+                ("xx" + "🦊" * 64, "xx" + "🦊" * 63),
+            ):
                 for method, more in (
                     ("append", {"entry": b""}),
                     ("append_batch", {"entries": []}),
@@ -495,7 +504,8 @@ def test_lenient_forms():
             same(client.call("ping", zzz=unknown), {}, "an unknown parameter of ping")
             same(client.call("get", stream="s", id=1, color=unknown)["entry"], b"x", "an unknown parameter of get")
         # Twice: the last counts. Wide and signed forms of integers.
-        client.send_raw(frame(b"\x94\x00\x08\xa3get\x84\xa6stream\xa1q\xa2id\x00\xa6stream\xa1s\xa2id\xd3" + struct.pack(">q", 2)))
+        twice = b"\xa6stream\xa1q\xa2id\x00\xa6stream\xa1s\xa2id\xd3" + struct.pack(">q", 2)
+        client.send_raw(frame(b"\x94\x00\x08\xa3get\x84" + twice))
         same(client.wait(client.expect(8))["entry"], b"y", "the last of two counts")
         for form in (b"\x01", b"\xcc\x01", b"\xcd\x00\x01", b"\xce" + struct.pack(">I", 1), b"\xcf" + struct.pack(">Q", 1),
                      b"\xd0\x01", b"\xd1\x00\x01", b"\xd2" + struct.pack(">i", 1), b"\xd3" + struct.pack(">q", 1)):
@@ -603,8 +613,8 @@ def test_broken_messages():
 
 def test_broken_first_message():
     with directory() as place, daemon_of(place) as daemon:
-        for data in (frame(b"\xc1"), b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
-                     frame(b""), b"\xff\xff\xff\xff"):
+        http, tls = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+        for data in (frame(b"\xc1"), http, tls, frame(b""), b"\xff\xff\xff\xff"):
             with daemon.client(hello=False) as client:
                 client.send_raw(data)
                 client.expect(0)
@@ -854,7 +864,6 @@ def test_stop_answers_what_was_read():
                     check(refused_count == 0, "an append behind a refused one")
                     same(result["id"], acknowledged, "ids")
                     acknowledged += 1
-            check(acknowledged >= 1000 or refused_count == 0 or acknowledged >= 1, "answered")
             waiter.close()
             writer.close()
             same(daemon.wait(), 0, "status")
@@ -882,7 +891,7 @@ def test_half_sent_frames():
             same(client.append("t", b"x")["id"], 0, "others are served")
             received = client.stats()["connections"]["received_bytes"]
             rss = daemon.rss_bytes()
-            check(rss < 300 * MIB, "resident memory: %d MiB", rss // MIB)
+            check(rss < daemon.memory_factor() * 300 * MIB, "resident memory: %d MiB", rss // MIB)
             check(received > 70 * MIB, "what was sent was taken: %d bytes", received)
             others[0].send_raw(begin[7 * MIB :])
             same(others[0].wait(others[0].expect(9))["id"], 0, "one of them goes on to its end")
@@ -953,16 +962,16 @@ def test_clients_that_do_not_read():
                 pass
             for _ in range(50):
                 same(client.ping(), {}, "others are served")
-            check(daemon.rss_bytes() < 200 * MIB, "resident memory: %d", daemon.rss_bytes())
+            check(daemon.rss_bytes() < daemon.memory_factor() * 200 * MIB, "resident memory: %d", daemon.rss_bytes())
             eventually(lambda: client.stats()["connections"]["current"] == 1, "the deaf one is closed")
             deaf.close()
 
 
 def test_idle_timeout():
-    with directory() as place, daemon_of(place, "--idle-timeout=300ms") as daemon:
+    with directory() as place, daemon_of(place, "--idle-timeout=1s") as daemon:
         with daemon.client() as client, daemon.client() as waiting:
             waiting.append("s", b"x")
-            number = waiting.send("iter", stream="s", start_id=1, wait_ms=1500)
+            number = waiting.send("iter", stream="s", start_id=1, wait_ms=3000)
             waiting.flush()
             check(client.at_end(), "an idle connection is closed")
             same(waiting.wait(number)["entries"], [], "one that is owed an answer is not")

@@ -569,3 +569,35 @@ DAMAGE_TEST(a_directory_that_nobody_can_name_is_refused_or_set_aside)
 	cr_assert(fixture_add(&f, name, 9) == 0, "a stream of that name begins anew");
 	good(0, 1);
 }
+
+/* ---- what an index may claim ------------------------------------------------------------------------------------ */
+
+/* An index point says that the segment was durable up to it. If one were saved too early, a power cut that keeps the
+ * index and loses the segment's bytes would look like rot, or what is lost before it would go unseen. */
+DAMAGE_TEST(an_index_never_claims_what_was_not_synced)
+{
+	struct error err;
+	unsigned lost = 0, indexed = 0;
+	f.options.sync_mode = SYNC_ASYNC;
+	f.options.async_sync_interval_ns = 0;
+	for (seed = 1; seed <= 40; seed++) {
+		again(ON_CORRUPTION_ERROR);
+		fixture_open(&f);
+		for (uint64_t i = 0; i < 60; i++) {
+			cr_assert(fixture_append(&f, "a", i, 1, 40000, 0, 0).code == ERR_NONE);
+			if (i == 30 && seed % 2 == 1)
+				cr_assert(fixture_sync(&f, "a").code == ERR_NONE);
+		}
+		fixture_power_cut(&f, SIM_POWER_RANDOM);
+		indexed += fixture_files(&f, "a", ".idx");
+		fixture_open(&f);
+		struct stream *stream = engine_find(f.engine, "a", 1);
+		uint64_t end = stream ? stream_view(stream).end : 0;
+		cr_assert(end >= (seed % 2 ? 31 : 0));
+		for (uint64_t id = 0; id < end; id++)
+			cr_assert(fixture_get(&f, "a", id, id, 0, 40000, &err) == ERR_NONE, "seed %lu: %s",
+				(unsigned long)seed, err.message);
+		lost += end < 60;
+	}
+	cr_assert(lost > 10 && indexed > 0, "%u lost something, %u had an index", lost, indexed);
+}

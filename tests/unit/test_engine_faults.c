@@ -282,3 +282,23 @@ FAULT_TEST(a_failed_read_is_an_error_of_that_read)
 		cr_assert(!fixture_writer(&f, 0).failed && fixture_add(&f, "a", 3 + mapped) == 3 + mapped);
 	}
 }
+
+/* The system tells of a failed write-back once, to whoever syncs next: it may have been anybody's bytes. */
+FAULT_TEST(a_failed_checkpoint_stops_every_shard)
+{
+	fixture_die(&f);
+	sim_free(f.io);
+	f.io = sim_new(1);
+	f.options.shard_count = 2;
+	fixture_open(&f);
+	sim_fail_at(f.io, 1, EIO, SIM_BIT(SIM_SYNC_ALL));
+	uint64_t refused = 0;
+	for (uint64_t round = 0; round < 60 && refused == 0; round++)
+		refused = fixture_add_to_many(&f, "s%u", 200, round);
+	cr_assert(sim_faults_fired(f.io) == 1, "the journals were to be full once");
+	cr_assert(fixture_writer(&f, 0).failed && fixture_writer(&f, 1).failed);
+	uint64_t end = fixture_info(&f, "s7").durable_end;
+	fixture_power_cut(&f, SIM_LOSE_ALL);
+	fixture_open(&f);
+	cr_assert(fixture_info(&f, "s7").end >= end);
+}

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "clock.h"
 #include "fake_engine.h"
 #include "message.h"
 #include "net_stats.h"
@@ -167,6 +168,48 @@ Test(waiters, bounded_per_owner)
 	fake_engine_free(engine);
 }
 
+Test(waiters, woken_and_expired_bit_by_bit)
+{
+	struct engine *engine = fake_engine_new(&hooks);
+	struct waiters *waiters = waiters_new();
+	struct waiter_owner owners[3] = {0};
+	const size_t count = 3 * WAITERS_PER_OWNER_MAX;
+	struct noted *noted = calloc(count, sizeof(*noted)), later, late;
+	struct stream *stream = fill(engine, "s", 1, "x", 1), *other = fill(engine, "o", 1, "x", 1);
+	for (size_t i = 0; i < count - 1; i++)
+		wait_for(waiters, &noted[i], stream, &owners[i % 3], 1, 100);
+	wait_for(waiters, &later, other, &owners[2], 1, 100);
+	fill(engine, "s", 1, "x", 1);
+	waiters_touch(waiters, stream);
+	size_t before = waiters_count(waiters);
+	cr_assert(waiters_run(waiters));
+	cr_assert(before - waiters_count(waiters) <= WAITERS_PER_RUN && waiters_count(waiters) < before);
+	/* What comes meanwhile is seen too: another who waits there, more entries, another stream, one who goes. */
+	wait_for(waiters, &late, stream, &owners[0], 2, 100);
+	fill(engine, "s", 1, "x", 1);
+	fill(engine, "o", 1, "x", 1);
+	waiters_touch(waiters, stream);
+	waiters_touch(waiters, other);
+	waiters_wake_owner(waiters, &owners[1]);
+	while (waiters_run(waiters))
+		;
+	cr_assert(waiters_count(waiters) == 0 && late.woken == 1 && later.woken == 1);
+	for (size_t i = 0; i < count - 1; i++)
+		cr_assert(noted[i].woken == 1);
+	cr_assert(stream_user(stream) == NULL && stream_user(other) == NULL, "no list is left behind");
+
+	for (size_t i = 0; i < count; i++)
+		wait_for(waiters, &noted[i], stream, &owners[i % 3], 9, 100);
+	for (size_t left = count; left > 0; left = waiters_count(waiters)) {
+		cr_assert(waiters_next_deadline_ns(waiters) == 100);
+		waiters_expire(waiters, 100);
+		cr_assert(left - waiters_count(waiters) <= WAITERS_PER_RUN && waiters_count(waiters) < left);
+	}
+	free(noted);
+	waiters_free(waiters);
+	fake_engine_free(engine);
+}
+
 /* ---- read jobs ----------------------------------------------------------------------------------------------------
  */
 
@@ -183,7 +226,8 @@ static struct read_job iter_job(struct engine *engine, struct stream *stream, ui
 		.has_start = true,
 		.start = start,
 		.max_entries = UINT64_MAX,
-		.max_bytes = UINT64_MAX};
+		.max_bytes = UINT64_MAX,
+		.slice_ns = 3600 * NS_PER_SECOND};
 }
 
 struct iter_answer {
@@ -209,8 +253,9 @@ static void decode_iter(const struct read_job *job, struct iter_answer *ret)
 
 static void run_to_end(struct read_job *job)
 {
-	if (!read_job_run(job, true))
-		cr_assert(read_job_run(job, false));
+	bool done = read_job_run(job, true);
+	while (!done)
+		done = read_job_run(job, false);
 }
 
 Test(read_job, iter_ends_at_its_limits)
@@ -415,6 +460,79 @@ Test(read_job, get_batch_over_the_limit_and_many_ids)
 	struct byte_array entries;
 	decode_batch(&job, &entries);
 	cr_assert(entries.count == 20000);
+	read_job_free(&job);
+	fake_engine_free(engine);
+}
+
+/* No id is one past the greatest; and the loop thread may stop anywhere before it. */
+Test(read_job, get_batch_of_the_greatest_id)
+{
+	struct engine *engine = fake_engine_new(&hooks);
+	struct stream *stream = fill(engine, "s", 1, "a", 1);
+	static uint64_t ids[4096];
+	for (uint32_t before = 2046; before <= 2049; before++) {
+		for (uint32_t i = 0; i < before; i++)
+			ids[i] = 1000;
+		ids[before] = UINT64_MAX;
+		ids[before + 1] = UINT64_MAX;
+		ids[before + 2] = 0;
+		struct read_job job = batch_job(engine, stream, ids, before + 3);
+		struct byte_array entries;
+		run_to_end(&job);
+		decode_batch(&job, &entries);
+		cr_assert(entries.count == before + 3);
+		read_job_free(&job);
+	}
+	fake_engine_free(engine);
+}
+
+Test(read_job, ids_without_entries_over_the_limit)
+{
+	struct engine *engine = fake_engine_new(&hooks);
+	struct stream *stream = fill(engine, "s", 1, "a", 1);
+	static uint64_t ids[LIMIT + 1];
+	struct read_job job = batch_job(engine, stream, ids, LIMIT + 1);
+	run_to_end(&job);
+	cr_assert(job.error != NULL && job.error->code == ERR_TOO_LARGE && job.error->size > LIMIT);
+	cr_assert(job.error->fields == (EF(LIMIT) | EF(SIZE)), "no entry is too large");
+	read_job_free(&job);
+	fake_engine_free(engine);
+}
+
+/* With a slice of no time each run does one step, and the answer is the same. */
+Test(read_job, goes_on_slice_by_slice)
+{
+	struct engine *engine = fake_engine_new(&hooks);
+	struct stream *stream = fill(engine, "s", 10, "abc", 3);
+	truncate_to(engine, 1);
+	const uint64_t ids[] = {3, 4, 5, 0, 99, UINT64_MAX, 9, 1};
+	struct read_job job = batch_job(engine, stream, ids, 8);
+	struct byte_array entries;
+	struct iter_answer answer;
+	unsigned runs = 1;
+	job.slice_ns = 0;
+	while (!read_job_run(&job, false))
+		runs++;
+	cr_assert(runs == 8, "%u", runs);
+	decode_batch(&job, &entries);
+	cr_assert(entries.count == 8 && entries.total_bytes == 5 * 3);
+	read_job_free(&job);
+
+	job = iter_job(engine, stream, 2);
+	job.slice_ns = 0;
+	job.max_bytes = 5 * 3;
+	for (runs = 1; !read_job_run(&job, false);)
+		runs++;
+	cr_assert(runs == 5 || runs == 6, "%u", runs);
+	decode_iter(&job, &answer);
+	cr_assert(answer.first == 2 && answer.next == 7 && answer.end == 10);
+	read_job_free(&job);
+
+	job = iter_job(engine, stream, 2);
+	job.kind = READ_GET;
+	job.id = 5;
+	job.slice_ns = 0;
+	cr_assert(read_job_run(&job, false) && job.error == NULL);
 	read_job_free(&job);
 	fake_engine_free(engine);
 }
