@@ -70,8 +70,8 @@ static int malformed(struct span payload, enum error_code code, const char *shap
 static int too_many_values(const struct mp_budget *budget, struct error *err)
 {
 	error_set(err, ERR_TOO_LARGE,
-		"the request has %" PRIu64 " values or more (elements of arrays, keys and values of maps), at most %" PRIu64
-		" in one message",
+		"the request has %" PRIu64
+		" values or more (elements of arrays, keys and values of maps), at most %" PRIu64 " in one message",
 		budget->used, budget->limit);
 	error_set_u64(err, EFI_LIMIT, budget->limit);
 	error_set_u64(err, EFI_SIZE, budget->used);

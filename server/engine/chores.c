@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <time.h>
 
+#include "thread.h"
+
 struct chores {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "log.h"
+#include "thread.h"
 
 /* Descriptors that one writer may keep open because their bytes are not durable. */
 #define PINNED_MAX 64u

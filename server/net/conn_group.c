@@ -41,6 +41,8 @@ void conn_group_stats(const struct conn_group *group, struct conn_group_stats *r
 	};
 }
 
+static const char in_the_way[] = "max_inflight_bytes_total is reached, and it did not send the rest of a request";
+
 /* All are at their bound, perhaps because of frames that nobody finishes. So one of those who wait for room may go
  * over it, until its frame is whole. */
 static void choose_granted(struct conn_group *group)
@@ -75,7 +77,7 @@ static void check_granted(struct conn_group *group, uint64_t now_ns)
 		return;
 	}
 	group->timeouts++;
-	conn_abort(conn, "max_inflight_bytes_total is reached, and it did not send the rest of a request");
+	conn_abort(conn, in_the_way);
 }
 
 static void feed_starved(struct conn_group *group)
@@ -118,23 +120,35 @@ static bool write_is_stuck(struct conn *conn, uint64_t now_ns)
 	return now_ns > conn->progress_ns + timeout_ns;
 }
 
-static bool frame_is_stuck(struct conn *conn, uint64_t now_ns)
+/* Time in which the rest of a frame could have come, and nothing did. */
+static void count_stalled(struct conn *conn, uint64_t now_ns)
 {
-	struct conn_group *group = conn->group;
-	if (conn->state != CONN_OPEN || !conn->reading || conn->in.len == 0 || group->limits.write_timeout_ns == 0)
-		return false;
-	if (conn->received_ns < group->tick_ns)
-		conn->stalled_ns += now_ns - group->tick_ns;
-	return conn->stalled_ns > group->limits.write_timeout_ns;
+	uint64_t last_ns = conn->group->tick_ns;
+	if (conn->state == CONN_OPEN && conn->reading && conn->in.len > 0 && conn->received_ns < last_ns)
+		conn->stalled_ns += now_ns - last_ns;
 }
 
-/* A frame that was begun is write_timeout's, unless there is none. */
+/* Without a write_timeout a half frame may lie for as long as a connection may be idle. */
+static bool frame_is_stuck(const struct conn *conn)
+{
+	const struct conn_limits *limits = &conn->group->limits;
+	uint64_t timeout_ns = limits->write_timeout_ns != 0 ? limits->write_timeout_ns : limits->idle_timeout_ns;
+	return conn->state == CONN_OPEN && conn->reading && conn->in.len > 0 && timeout_ns != 0 &&
+	       conn->stalled_ns > timeout_ns;
+}
+
+/* Others wait for the room that a half frame takes whose rest does not come. */
+static bool frame_is_in_the_way(const struct conn *conn)
+{
+	return conn->state == CONN_OPEN && conn->reading && conn->receive_bytes > 0 && conn->group->starved_count > 0 &&
+	       conn->stalled_ns > GRANT_NS;
+}
+
 static bool is_idle(const struct conn *conn, uint64_t now_ns)
 {
 	uint64_t timeout_ns = conn->group->limits.idle_timeout_ns;
-	bool begun = conn->in.len > 0 && (conn->group->limits.write_timeout_ns != 0 || !conn->reading);
 	return conn->state == CONN_OPEN && conn->requests == 0 && conn_output_empty(conn) && !conn->held_back &&
-	       !begun && timeout_ns != 0 && now_ns > conn->active_ns + timeout_ns;
+	       conn->in.len == 0 && timeout_ns != 0 && now_ns > conn->active_ns + timeout_ns;
 }
 
 /* While the server stops: the peer does not end its side (it may be a client that looks at its idle connection only
@@ -150,12 +164,16 @@ static void tick_conn(struct conn *conn, uint64_t now_ns)
 	struct conn_group *group = conn->group;
 	if (conn->state == CONN_CLOSED)
 		return;
+	count_stalled(conn, now_ns);
 	if (write_is_stuck(conn, now_ns)) {
 		group->timeouts++;
 		conn_abort(conn, "it did not take its answers within write_timeout");
-	} else if (frame_is_stuck(conn, now_ns)) {
+	} else if (frame_is_stuck(conn)) {
 		group->timeouts++;
-		conn_abort(conn, "it did not send the rest of a request within write_timeout");
+		conn_abort(conn, "it did not send the rest of a request within write_timeout (or idle_timeout)");
+	} else if (frame_is_in_the_way(conn)) {
+		group->timeouts++;
+		conn_abort(conn, in_the_way);
 	} else if (is_idle(conn, now_ns)) {
 		group->timeouts++;
 		conn_end_input(conn);

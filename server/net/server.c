@@ -9,6 +9,7 @@
 #include "handlers.h"
 #include "log.h"
 #include "server_impl.h"
+#include "thread.h"
 
 #define MIB (UINT64_C(1024) * 1024)
 

@@ -308,6 +308,23 @@ def test_early_signal():
                 check(daemon.stop() == 0, "and started again: %s" % daemon.stderr())
 
 
+def test_stop_signals_go_to_the_main_thread():
+    """The others block them, so that while the dispositions change hands no signal ends the process by default."""
+    with directory() as place:
+        root = "--root-path=" + os.path.join(place, "data")
+        with Daemon(root, "--listen-tcp=127.0.0.1:0") as daemon:
+            tasks = os.listdir("/proc/%d/task" % daemon.process.pid)
+            check(len(tasks) > 4, "writers and readers are there: %s" % tasks)
+            for task in tasks:
+                with open("/proc/%d/task/%s/status" % (daemon.process.pid, task)) as file:
+                    status = file.read()
+                blocked = int(re.search(r"SigBlk:\s*(\w+)", status).group(1), 16)
+                stops = 1 << signal.SIGTERM - 1 | 1 << signal.SIGINT - 1
+                expected = 0 if int(task) == daemon.process.pid else stops
+                check(blocked & stops == expected, "blocked in %s: %x" % (status.split("\n")[0], blocked))
+            check(daemon.stop() == 0, "stops")
+
+
 def test_descriptors():
     with directory() as place:
         root = "--root-path=" + os.path.join(place, "data")

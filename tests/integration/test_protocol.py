@@ -692,6 +692,43 @@ def test_elements():
         same(client.ping(), {}, "the connection lives on")
 
 
+VALUES_LIMIT = 3 * ELEMENTS_LIMIT + 1024
+
+
+def test_values_of_a_request():
+    """All arrays and maps of a request together, also in parameters that nobody knows."""
+    with directory() as place, daemon_of(place, "--max-message-bytes=16M") as daemon, daemon.client() as client:
+        def ask(method, params, number=7):
+            payload = b"\x94\x00" + bytes([number]) + msgpack.packb(method) + params
+            client.send_raw(struct.pack(">I", len(payload)) + payload)
+            return client.wait(client.expect(number))
+
+        def array(count, element=b"\xc0"):
+            return b"\xdd" + struct.pack(">I", count) + element * count
+
+        rest = VALUES_LIMIT - 2  # the params have a key and a value
+        same(ask("ping", b"\x81\xa1z" + array(rest)), {}, "the most")
+        same(ask("ping", b"\x81\xa1z" + array(rest // 2, b"\x91\xc0")), {}, "the most, nested")
+        pairs = rest // 2
+        same(ask("ping", b"\x81\xa1z\xdf" + struct.pack(">I", pairs) + b"\xa0\xc0" * pairs), {}, "the most, in a map")
+        for name, params, size in (
+            ("an array", b"\x81\xa1z" + array(rest + 1), VALUES_LIMIT + 1),
+            ("a map", b"\x81\xa1z\xdf" + struct.pack(">I", pairs + 1) + b"\xa0\xc0" * (pairs + 1), VALUES_LIMIT + 2),
+            ("the params", b"\xdf" + struct.pack(">I", 8000000) + b"\xa0\xc0" * 8000000, 16000000),
+            ("two arrays", b"\x82\xa1z" + array(rest - 2) + b"\xa1y" + array(1), VALUES_LIMIT + 1),
+            ("nested", b"\x81\xa1z" + array(1, array(rest)), VALUES_LIMIT + 1),
+            ("broken behind it", b"\x81\xa1z" + array(15000000, b"\xc1"), 15000002),
+        ):
+            for method in ("ping", "hello", "no such method"):
+                error = error_of("TooLarge", ask, method, params)
+                same((error["limit"], error["size"]), (VALUES_LIMIT, size), "limit and size of " + name)
+        error = error_of("TooLarge", client.append_batch, "s", [b""] * (4 * ELEMENTS_LIMIT))
+        same(error["limit"], VALUES_LIMIT, "a batch far over both limits")
+        client.send_raw(frame(msgpack.packb([2, "ping", {"z": [None] * (VALUES_LIMIT + 1)}])))  # a notification is ignored
+        same(client.list_streams()["streams"], [], "nothing was done")
+        same(client.ping(), {}, "the connection lives on")
+
+
 def test_lower_limit_than_entries():
     """Entries that an answer cannot hold any more: told, with the id to go on at."""
     with directory() as place:
@@ -924,11 +961,13 @@ def ask_raw(path, data, times):
 def test_a_million_elements_beside_pings():
     """Prints how long another connection's pings take while requests of a million tiny elements are served."""
     said = []
+    scattered = random.Random(2).choices(range(ELEMENTS_LIMIT), k=3000)
     with directory() as place, daemon_of(place, "--sync-mode=async") as daemon, daemon.client(True) as client:
         for name, data, answer_bytes in (
             ("nothing", request(1, "ping", {}), 1),
             ("append_batch", request(1, "append_batch", {"stream": "s", "entries": [b""] * ELEMENTS_LIMIT}), 1),
             ("get_batch", request(1, "get_batch", {"stream": "s", "ids": list(range(ELEMENTS_LIMIT))}), 2 * ELEMENTS_LIMIT),
+            ("get_batch all over", request(1, "get_batch", {"stream": "s", "ids": scattered}), 2 * len(scattered)),
             ("iter", request(1, "iter", {"stream": "s"}), 2 * ELEMENTS_LIMIT),
             ("a parameter of 8M arrays", request(1, "ping", {"zzz": [[]] * (8 * MIB)}), 1),
         ):

@@ -145,7 +145,7 @@ class WithDaemon(unittest.TestCase):
         self.assertEqual(self.out("append", "--expected-id", "0", "expected", "a"), "0\n")
         err = self.tool("append", "--expected-id", "0", "expected", "a", expect=FAILED)[1]
         self.assertIn("Conflict", err)
-        self.assertIn("nothing was written", err)
+        self.assertEqual(err.count("nothing was written"), 1, err)
         err = json.loads(self.tool("append", "--json", "--expected-id", "7", "expected", "a", expect=FAILED)[1])
         self.assertEqual(err["error"]["code"], "Conflict")
         self.assertEqual((err["error"]["expected"], err["error"]["actual"]), (7, 1))
@@ -469,6 +469,74 @@ class WithFakeServer(unittest.TestCase):
                   expect=CONNECTION)[1]
         self.assertIn("lines 1 to 2 may be written or not, nothing is written from line 3 on", err)
         server.join(60)
+
+    def test_answers_after_the_deadline(self):
+        # The first batch has no answer in time; by the second one's all of them come at once.
+        late = []
+
+        def plan(server, connection, number, msgid, params):
+            late.append((msgid, params))
+            if number == 1:
+                time.sleep(0.5)
+                for one in late:
+                    server.acknowledge(connection, *one)
+
+        server = FakeServer(plan)
+        err = run("--timeout", "0.3", "append", "--lines", "--file", self.file.name, "s", connect=server.address,
+                  expect=CONNECTION)[1]
+        self.assertIn("Timeout", err)
+        self.assertIn("lines 1 to 65536 may be written or not, nothing is written from line 65537 on", err)
+        server.join(60)
+
+    def test_late_answer_behind_a_pause(self):
+        # As `tail -f | ironwal append --lines`: the answer comes while the tool says what became of the lines.
+        held = threading.Event()
+
+        def plan(server, connection, number, msgid, params):
+            if number == 0:
+                server.acknowledge(connection, msgid, params)
+                return None
+            held.set()
+            time.sleep(0.6)
+            server.acknowledge(connection, msgid, params)
+
+        server = FakeServer(plan)
+        with subprocess.Popen([IRONWAL, "--connect", server.address, "--timeout", "0.4", "append", "--lines", "s"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:
+            tool.stdin.write(b"a\n")
+            tool.stdin.flush()
+            until(lambda: server.next_id == 1, "the first line")
+            tool.stdin.write(b"b\nc\n")
+            tool.stdin.flush()
+            self.assertTrue(held.wait(60))
+            out, err = tool.communicate(timeout=60)
+        self.assertEqual(tool.returncode, CONNECTION, err)
+        self.assertIn(b"lines 1 to 1 are written as ids 0 to 0, lines 2 to 3 may be written or not", err)
+        server.join(60)
+
+    def test_what_is_written_is_told_whole(self):
+        # Others append in between, so that each batch is a range of its own; the last line is too long.
+        def plan(server, connection, number, msgid, params):
+            server.acknowledge(connection, msgid, params)
+            server.next_id += 1000000
+
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(LINES + b"x" * (2 << 20) + b"\n")
+            file.flush()
+            for json_too in ([], ["--json"]):
+                server = FakeServer(plan)
+                command = [IRONWAL, "--connect", server.address] + json_too + ["append", "--lines", "--file", file.name, "s"]
+                done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+                server.join(60)
+                err = done.stderr.decode()
+                self.assertEqual(done.returncode, FAILED, err)
+                if json_too:
+                    err = json.loads(err)["error"]["message"]
+                for i in range(13):
+                    first, count = i * 8192, min(8192, 100000 - i * 8192)
+                    self.assertIn("lines %d to %d are written as ids %d to %d, " % (
+                        first + 1, first + count, first + i * 1000000, first + count - 1 + i * 1000000), err)
+                self.assertTrue(err.rstrip().endswith("nothing is written from line 100001 on"), err[-100:])
 
     def test_batches_fit_in_small_messages(self):
         server = FakeServer(lambda server, connection, number, msgid, params:

@@ -572,6 +572,21 @@ DAMAGE_TEST(a_directory_that_nobody_can_name_is_refused_or_set_aside)
 
 /* ---- what an index may claim ------------------------------------------------------------------------------------ */
 
+/* The writer alone works: whoever writes zeros ahead syncs the file, which would hide what is to be seen. */
+static void add_quietly(uint64_t tag)
+{
+	struct entries entries;
+	struct error err;
+	entries_init(&entries, tag, 1, 40000);
+	struct op op = {.kind = OP_APPEND, .source = &entries.base};
+	cr_assert(engine_submit(f.engine, &op, "a", 1, &err) == 0);
+	engine_kick(f.engine);
+	while (engine_step(f.engine, 0))
+		;
+	cr_assert(engine_take(f.engine) == &op && !op.error);
+	entries_free(&entries);
+}
+
 /* An index point says that the segment was durable up to it. If one were saved too early, a power cut that keeps the
  * index and loses the segment's bytes would look like rot, or what is lost before it would go unseen. */
 DAMAGE_TEST(an_index_never_claims_what_was_not_synced)
@@ -584,8 +599,8 @@ DAMAGE_TEST(an_index_never_claims_what_was_not_synced)
 		again(ON_CORRUPTION_ERROR);
 		fixture_open(&f);
 		for (uint64_t i = 0; i < 60; i++) {
-			cr_assert(fixture_append(&f, "a", i, 1, 40000, 0, 0).code == ERR_NONE);
-			if (i == 30 && seed % 2 == 1)
+			add_quietly(i);
+			if (i == 5 && seed % 2 == 1)
 				cr_assert(fixture_sync(&f, "a").code == ERR_NONE);
 		}
 		fixture_power_cut(&f, SIM_POWER_RANDOM);
@@ -593,7 +608,7 @@ DAMAGE_TEST(an_index_never_claims_what_was_not_synced)
 		fixture_open(&f);
 		struct stream *stream = engine_find(f.engine, "a", 1);
 		uint64_t end = stream ? stream_view(stream).end : 0;
-		cr_assert(end >= (seed % 2 ? 31 : 0));
+		cr_assert(end >= (seed % 2 ? 6 : 0));
 		for (uint64_t id = 0; id < end; id++)
 			cr_assert(fixture_get(&f, "a", id, id, 0, 40000, &err) == ERR_NONE, "seed %lu: %s",
 				(unsigned long)seed, err.message);

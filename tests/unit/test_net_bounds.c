@@ -144,6 +144,93 @@ Test(net_bounds, who_reads_late_gets_everything)
 	client_close(&client);
 }
 
+/* So many iters of one connection, each with an answer of len bytes, that nobody reads. */
+static void check_unread_iters(struct client *lazy, struct client *other, uint32_t count)
+{
+	uint64_t deadline_ns = clock_now_ns() + TIMEOUT_MS * NS_PER_MS;
+	uint64_t most = 0;
+	/* They are at their bound, all that could be read was, and it stays so. */
+	for (unsigned seen = 0; seen < 100;) {
+		uint64_t now = connection_stat(other, "inflight_bytes");
+		most = now > most ? now : most;
+		if (now >= options.max_inflight_bytes && connection_stat(other, "pool_reads_now") == 0)
+			seen++;
+		cr_assert(clock_now_ns() < deadline_ns, "%lu bytes are in flight", (unsigned long)now);
+	}
+	cr_assert(most < options.max_inflight_bytes + 2 * options.max_message_bytes, "%lu bytes were in flight",
+		(unsigned long)most);
+	/* Who reads late gets everything. */
+	struct response response;
+	struct byte_array entries;
+	struct error err;
+	for (uint32_t i = 0; i < count; i++) {
+		cr_assert(receive(lazy, &response) && response.error.data == NULL);
+		cr_assert(field_byte_array(&response.fields, KEY_ENTRIES, false, &entries, &err) == 0);
+		cr_assert(entries.count == 1 && entries.total_bytes == 500000);
+	}
+}
+
+Test(net_bounds, iters_that_are_woken_are_bounded)
+{
+	options.max_message_bytes = 1024 * 1024;
+	options.max_inflight_bytes = 2 * 1024 * 1024;
+	start_server();
+	struct client lazy = client_new(), other = client_new();
+	struct response response;
+	struct buf buf = {0};
+	fill_entries(&other, 1, 1);
+	for (uint32_t i = 0; i < 200; i++)
+		put(&buf, 100 + i, METHOD_ITER, "big", KEY_START_ID, 1, KEY_WAIT_MS, 60000);
+	flush(&lazy, &buf);
+	ask_plain(&lazy, 400, METHOD_PING);
+	receive_ok(&lazy, 400, &response);
+	cr_assert(connection_stat(&other, "waiting_iters") == 200);
+	fill_entries(&other, 1, 500000);
+	check_unread_iters(&lazy, &other, 200);
+	client_close(&lazy);
+	client_close(&other);
+}
+
+Test(net_bounds, iters_that_were_woken_go_with_their_connection)
+{
+	options.max_message_bytes = 1024 * 1024;
+	options.max_inflight_bytes = 1024 * 1024;
+	start_server();
+	struct client lazy = client_new(), other = client_new();
+	struct response response;
+	struct buf buf = {0};
+	fill_entries(&other, 1, 1);
+	for (uint32_t i = 0; i < 200; i++)
+		put(&buf, 100 + i, METHOD_ITER, "big", KEY_START_ID, 1, KEY_WAIT_MS, 60000);
+	flush(&lazy, &buf);
+	ask_plain(&lazy, 400, METHOD_PING);
+	receive_ok(&lazy, 400, &response);
+	fill_entries(&other, 1, 500000);
+	uint64_t deadline_ns = clock_now_ns() + TIMEOUT_MS * NS_PER_MS;
+	while (connection_stat(&other, "inflight_bytes") < 1024 * 1024)
+		cr_assert(clock_now_ns() < deadline_ns);
+	client_close(&lazy);
+	while (connection_stat(&other, "current") > 1 || connection_stat(&other, "inflight_bytes") > 4096)
+		cr_assert(clock_now_ns() < deadline_ns, "all is given back");
+	client_close(&other);
+}
+
+Test(net_bounds, an_iter_of_few_bytes_may_get_a_large_entry)
+{
+	options.max_message_bytes = 1024 * 1024;
+	options.max_inflight_bytes = 2 * 1024 * 1024;
+	start_server();
+	struct client lazy = client_new(), other = client_new();
+	struct buf buf = {0};
+	fill_entries(&other, 1, 500000);
+	for (uint32_t i = 0; i < 200; i++)
+		put(&buf, 100 + i, METHOD_ITER, "big", KEY_START_ID, 0, KEY_MAX_BYTES, 1);
+	flush(&lazy, &buf);
+	check_unread_iters(&lazy, &other, 200);
+	client_close(&lazy);
+	client_close(&other);
+}
+
 static uint64_t resident_bytes(void)
 {
 	unsigned long pages = 0;
@@ -204,6 +291,98 @@ Test(net_bounds, half_sent_frames_are_bounded_and_do_not_stop_others)
 	for (int i = 0; i < 4; i++)
 		client_close(&clients[i]);
 	client_close(&other);
+}
+
+/* Begins a frame of total bytes, sends len of it. */
+static void send_half(struct client *client, uint32_t total, size_t len)
+{
+	uint8_t *half = calloc(1, len);
+	half[1] = (uint8_t)(total >> 16);
+	half[2] = (uint8_t)(total >> 8);
+	half[3] = (uint8_t)total;
+	send_all(client, half, len);
+	free(half);
+}
+
+/* Two that hold nearly all that all together may. */
+static void start_with_held(struct client held[2])
+{
+	options.max_message_bytes = 4 << 20;
+	options.max_inflight_bytes_total = 8 << 20;
+	start_server();
+	for (int i = 0; i < 2; i++) {
+		held[i] = client_new();
+		send_half(&held[i], 4000000, 3900000);
+	}
+}
+
+Test(net_bounds, half_sent_frames_that_are_in_the_way_are_given_up)
+{
+	struct client held[2], more[2];
+	start_with_held(held);
+	for (int i = 0; i < 2; i++) {
+		more[i] = client_new();
+		send_half(&more[i], 4000000, 1 << 19);
+	}
+	/* Not only the one of those that wait for room who was let through. */
+	receive_end(&held[0]);
+	receive_end(&held[1]);
+	for (int i = 0; i < 2; i++) {
+		client_close(&held[i]);
+		client_close(&more[i]);
+	}
+}
+
+Test(net_bounds, who_is_let_through_and_not_read_from_is_not_closed)
+{
+	struct client held[2], other, large;
+	struct response response;
+	struct buf frame = {0}, buf = {0};
+	start_with_held(held);
+	other = client_new();
+	struct client let = client_new();
+	append(&other, 1, "s", "x", 1);
+	receive_ok(&other, 1, &response);
+	for (uint32_t i = 0; i < 20; i++)
+		put(&buf, 100 + i, METHOD_ITER, "s", KEY_START_ID, 1, KEY_WAIT_MS, 60000);
+	flush(&let, &buf);
+	char *bytes = pattern(3000000, 0);
+	put_append(&frame, 200, "t", bytes, 3000000);
+	send_all(&let, frame.data, 1 << 20);
+	uint64_t deadline_ns = clock_now_ns() + TIMEOUT_MS * NS_PER_MS;
+	while (connection_stat(&other, "receive_buffer_bytes") < 8000000 + (1 << 20))
+		cr_assert(clock_now_ns() < deadline_ns, "it is let through");
+	/* Now it is owed answers that it does not read: so the server does not read on, and it cannot send. */
+	append(&other, 2, "s", bytes, 60000);
+	receive_ok(&other, 2, &response);
+	large = client_new();
+	append(&large, 2, "s", bytes, 2000000);
+	receive_ok(&large, 2, &response);
+	for (uint32_t i = 0; i < 20; i++)
+		cr_assert(receive(&let, &response) && response.error.data == NULL, "its answers");
+	send_all(&let, frame.data + (1 << 20), frame.len - (1 << 20));
+	receive_ok(&let, 200, &response);
+	free(bytes);
+	buf_free(&frame);
+	client_close(&held[0]);
+	client_close(&held[1]);
+	client_close(&let);
+	client_close(&large);
+	client_close(&other);
+}
+
+Test(net_bounds, half_sent_frames_are_idle_where_writes_may_take_for_ever)
+{
+	options.write_timeout_ns = 0;
+	options.idle_timeout_ns = 200 * NS_PER_MS;
+	start_server();
+	struct client small = client_new(), large = client_new();
+	send_half(&small, 1000, 100);
+	send_half(&large, 200000, 150000);
+	receive_end(&small);
+	receive_end(&large);
+	client_close(&small);
+	client_close(&large);
 }
 
 Test(net_bounds, idle_connections_are_closed)

@@ -513,6 +513,79 @@ Test(fields, the_most_elements_that_a_request_may_hold)
 	}
 }
 
+static void write_nils(uint32_t count)
+{
+	mp_write_array(&w, count);
+	for (uint32_t i = 0; i < count; i++)
+		mp_write_nil(&w);
+}
+
+Test(fields, the_most_values_that_a_request_may_hold)
+{
+	enum { REST = REQUEST_VALUES_MAX - 4 }; /* two parameters */
+	struct request r;
+	struct error e;
+	for (uint32_t more = 0; more <= 1; more++) {
+		start();
+		request_begin(&w, 77, METHOD_GET_BATCH, 2);
+		mp_write_key(&w, KEY_IDS);
+		write_nils(REST / 2);
+		mp_write_str(&w, "unknown");
+		mp_write_map(&w, REST / 4 - 1);
+		for (uint32_t i = 0; i < REST / 4 - 1; i++) {
+			mp_write_str(&w, "");
+			if (i == 0)
+				write_nils(2 + more);
+			else
+				mp_write_nil(&w);
+		}
+		int result = request_decode(finish(), &r, &e);
+		cr_assert(r.msgid == 77 && r.method == METHOD_GET_BATCH && !r.notification, "who asked what");
+		if (more == 0) {
+			cr_assert(result == 0 && fields_has(&r.params, KEY_IDS), "at the limit");
+			continue;
+		}
+		cr_assert(result == -1 && e.code == ERR_TOO_LARGE, "over it");
+		cr_assert(e.limit == REQUEST_VALUES_MAX && e.size == REQUEST_VALUES_MAX + 1 &&
+				  e.fields == error_required_fields(ERR_TOO_LARGE),
+			"limit, size");
+	}
+}
+
+/* A header alone says that it is too much: what is behind it costs nothing, in whatever it stands. */
+Test(fields, too_many_values_are_not_looked_at)
+{
+	enum { COUNT = 15000000 };
+	static const struct {
+		const char *bytes;
+		size_t len;
+		enum error_code code;
+	} heads[] = {
+		{"\x94\x00\x05\xa4ping\x81\xa1z\xdd", 12, ERR_TOO_LARGE},
+		{"\x94\x00\x05\xa4ping\x81\xa1z\x91\x91\xdd", 14, ERR_TOO_LARGE},
+		{"\x94\x00\x05\xa4ping\xdf", 9, ERR_TOO_LARGE},
+		{"\x94\x00\x05\xa4ping\xdd", 9, ERR_BAD_REQUEST}, /* params are no map */
+		{"\x94\x00\x05\xdd", 4, ERR_BAD_REQUEST},
+	};
+	struct request r;
+	struct error e;
+	uint8_t *bytes = malloc(COUNT + 64);
+	for (size_t i = 0; i < sizeof(heads) / sizeof(heads[0]); i++) {
+		uint32_t count = heads[i].bytes[heads[i].len - 1] == '\xdf' ? COUNT / 2 : COUNT;
+		memset(bytes, 0xc1, COUNT + 64); /* malformed, were it looked at */
+		memcpy(bytes, heads[i].bytes, heads[i].len);
+		for (size_t k = 0; k < 4; k++)
+			bytes[heads[i].len + k] = (uint8_t)(count >> (24 - 8 * k));
+		cr_assert(request_decode((struct span){bytes, COUNT + 64}, &r, &e) == -1, "case %zu", i);
+		cr_assert(e.code == heads[i].code && r.msgid == 5, "case %zu: %s", i, e.message);
+		cr_assert(!says(&e, "not MessagePack"), "case %zu: %s", i, e.message);
+	}
+	/* An ignored message stays ignored. */
+	memcpy(bytes, "\x93\x02\xa4ping\x81\xa1z\xdd\x00\xe4\xe1\xc0", 15);
+	cr_assert(request_decode((struct span){bytes, COUNT + 64}, &r, &e) == 0 && r.notification, "a notification");
+	free(bytes);
+}
+
 /* ---- responses ------------------------------------------------------------------------------------------------ */
 
 Test(message, a_response_there_and_back)
