@@ -383,8 +383,7 @@ static void finish_op(struct writer *writer, struct op *op, int group_error)
 		op->error = calloc(1, sizeof(*op->error));
 		if (!op->error)
 			abort();
-		error_set(op->error, ERR_CONFLICT,
-			"the stream's next id is %llu, not the expected %llu",
+		error_set(op->error, ERR_CONFLICT, "the stream's next id is %llu, not the expected %llu",
 			(unsigned long long)op->first, (unsigned long long)op->expected_id);
 		error_set_u64(op->error, EFI_EXPECTED, op->expected_id);
 		error_set_u64(op->error, EFI_ACTUAL, op->first);

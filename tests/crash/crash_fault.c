@@ -4,7 +4,7 @@
  *
  *   crash_fault [--lives N] [--first SEED] [--nth SEED]
  *
- * IRONWALD_CRASH_LIVES says another number of lives than 300.
+ * IRONWALD_CRASH_LIVES says another number of lives than 200.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -231,7 +231,7 @@ static void live(uint64_t seed, struct count *count)
 int main(int argc, char **argv)
 {
 	const char *env = getenv("IRONWALD_CRASH_LIVES");
-	uint64_t lives = env ? strtoull(env, NULL, 10) : 300, first = 1, nth = 0;
+	uint64_t lives = env ? strtoull(env, NULL, 10) : 200, first = 1, nth = 0;
 	for (int i = 1; i + 1 < argc; i += 2) {
 		uint64_t value = strtoull(argv[i + 1], NULL, 10);
 		if (strcmp(argv[i], "--lives") == 0)
@@ -258,7 +258,7 @@ int main(int argc, char **argv)
 		(unsigned long long)count.lives, (unsigned long long)count.cases, (unsigned long long)count.fired,
 		(unsigned long long)count.stopped, (unsigned long long)count.cuts);
 	totals_print(&count.totals);
-	if (lives >= 300 && (count.stopped == 0 || count.totals.unknown == 0 || count.totals.refused == 0 ||
+	if (lives >= 200 && (count.stopped == 0 || count.totals.unknown == 0 || count.totals.refused == 0 ||
 				    count.totals.rewritten == 0)) {
 		fprintf(stderr, "something of the above never happened\n");
 		return 1;
