@@ -32,6 +32,7 @@
 #define NAMES_FILE_MAX 64    /* the longest file name of a stream with its NUL */
 #define NAMES_SHARD_MAX 12   /* "shard_65534" with its NUL */
 #define NAMES_OWN_PREFIX "ironwald."
+#define NAMES_ASIDE NAMES_OWN_PREFIX "aside-" /* and the name of a directory: a hashed one that no header names */
 
 /* 0 if name can be a stream's: 1 to 255 bytes of valid UTF-8. Else -1 with ERR_INVALID_FILENAME and its field name. */
 int stream_name_check(const char *name, size_t len, struct error *err);

@@ -260,10 +260,10 @@ static int nameless_dir(struct engine *engine, const char *dir, struct error *er
 		return -1;
 	}
 	/* One of that name may have been set aside before. */
-	char aside[sizeof(NAMES_OWN_PREFIX "aside-") + NAMES_DIR_MAX + 8];
+	char aside[sizeof(NAMES_ASIDE) + NAMES_DIR_MAX + 8];
 	int r = -ENOTEMPTY;
 	for (unsigned n = 0; n < 1000 && (r == -ENOTEMPTY || r == -EEXIST); n++) {
-		int len = snprintf(aside, sizeof(aside), NAMES_OWN_PREFIX "aside-%s", dir);
+		int len = snprintf(aside, sizeof(aside), NAMES_ASIDE "%s", dir);
 		if (n > 0)
 			(void)snprintf(aside + len, sizeof(aside) - (size_t)len, ".%u", n);
 		r = io->ops->rename(io, dir, aside);

@@ -161,13 +161,20 @@ int tail_sync(struct writer *writer, struct stream *stream)
 static int make_dir(struct engine *engine, struct stream *stream)
 {
 	struct io *io = engine->io;
-	int r = io->ops->mkdir(io, stream->dir);
-	if (r != -EEXIST)
-		return r;
-	char owner[NAMES_STREAM_MAX + 1];
+	char owner[NAMES_STREAM_MAX + 1], aside[sizeof(NAMES_ASIDE) + NAMES_DIR_MAX] = NAMES_ASIDE;
 	size_t owner_len;
-	if (name_from_dirname(stream->dir, owner, &owner_len) == 0)
-		return 0; /* left over from a creation that did not come to its end */
+	bool hashed = name_from_dirname(stream->dir, owner, &owner_len) != 0;
+	int r = 0;
+	if (hashed) {
+		/* Its entries were set aside with their ids: they are not given again while that is there. */
+		memcpy(aside + strlen(aside), stream->dir, strlen(stream->dir) + 1);
+		r = io->ops->exists(io, aside);
+		if (r != 0)
+			return r < 0 ? r : -EEXIST;
+	}
+	r = io->ops->mkdir(io, stream->dir);
+	if (r != -EEXIST || !hashed)
+		return r == -EEXIST ? 0 : r; /* it may be left over from a creation that did not come to its end */
 	r = recovery_dir_owner(engine, stream->dir, owner, &owner_len);
 	if (r != 0)
 		return r == 2 ? -EEXIST : r < 0 ? r : 0;

@@ -422,9 +422,19 @@ REVIEW_TEST(a_hashed_directory_without_a_name_is_set_aside_whole)
 	cr_assert(memcmp(before, after, sizeof(before)) == 0);
 	fixture_open(&f);
 	cr_assert(fixture_stats(&f).recovery.files_set_aside == 0 && !exists(name));
+	/* Its ids are not given again, until a person has seen to it. */
+	struct answer refused = fixture_append(&f, name, 2, 1, 20, 0, 0);
+	cr_assert(refused.code == ERR_IO && refused.error.os_errno == EEXIST && refused.error.outcome == OUTCOME_NONE);
+	cr_assert(f.io->ops->rename(f.io, aside, "ironwald.seen-to") == 0);
 	fixture_add(&f, name, 3);
 	good(name, 0, 3, 0, 100);
 	/* And again: there is one of that name already. */
+	struct io_file *file;
+	char inside[400];
+	snprintf(inside, sizeof(inside), "%s/%020d.wal", aside, 7);
+	cr_assert(
+		f.io->ops->mkdir(f.io, aside) == 0 && f.io->ops->open(f.io, inside, IO_WRITE | IO_CREATE, &file) == 0);
+	f.io->ops->close(file);
 	fixture_restart(&f);
 	fixture_die(&f);
 	cr_assert(sim_flip_bit(f.io, fixture_file(&f, dir, ".wal", 0), 20, 3) == 0);
