@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "crc32c.h"
+#include "io_util.h"
 #include "log.h"
 #include "writer.h"
 
@@ -74,22 +75,8 @@ int clean_stop_write(struct engine *engine, struct error *err)
 {
 	struct io *io = engine->io;
 	struct buf buf = {0};
-	struct io_file *file;
-	int r = encode(engine, &buf) == 0 ? io->ops->open(io, CLEAN_NEW, IO_WRITE | IO_CREATE, &file) : -ENOMEM;
-	if (r == 0) {
-		struct iovec iov = {buf.data, buf.len};
-		r = io->ops->truncate(file, 0);
-		if (r == 0)
-			r = io->ops->pwritev(file, &iov, 1, 0);
-		if (r == 0)
-			r = io->ops->sync(file);
-		io->ops->close(file);
-	}
+	int r = encode(engine, &buf) == 0 ? io_replace_file(io, CLEAN_PATH, CLEAN_NEW, buf.data, buf.len) : -ENOMEM;
 	buf_free(&buf);
-	if (r == 0)
-		r = io->ops->rename(io, CLEAN_NEW, CLEAN_PATH);
-	if (r == 0)
-		r = io->ops->sync_dir(io, "");
 	if (r == -ENOSPC || r == -EDQUOT) {
 		/* Everything is durable all the same; the next start looks at every stream. */
 		(void)io->ops->unlink(io, CLEAN_NEW);

@@ -8,6 +8,7 @@
 
 #include "crc32c.h"
 #include "format.h"
+#include "io_util.h"
 
 #define RECORD_HEADER 64u
 #define OP_HEADER 32u
@@ -51,17 +52,6 @@ static int end_generation(struct io *io, struct io_file *file)
 	return io->ops->pwritev(file, &iov, 1, 0);
 }
 
-static int write_zeros(struct io *io, struct io_file *file, uint64_t from, uint64_t to)
-{
-	static const uint8_t zeros[64 << 10];
-	int r = 0;
-	for (uint64_t at = from; r == 0 && at < to; at += sizeof(zeros)) {
-		struct iovec iov = {(void *)zeros, to - at < sizeof(zeros) ? (size_t)(to - at) : sizeof(zeros)};
-		r = io->ops->pwritev(file, &iov, 1, at);
-	}
-	return r;
-}
-
 static int prepare(struct io *io, struct io_file *file)
 {
 	uint64_t size;
@@ -73,7 +63,7 @@ static int prepare(struct io *io, struct io_file *file)
 	r = end_generation(io, file);
 	uint64_t from = size < JOURNAL_ALIGN ? JOURNAL_ALIGN : size;
 	if (r == 0 && from < JOURNAL_SOFT_BYTES) /* a file that is short gets all its blocks */
-		r = write_zeros(io, file, from, JOURNAL_SOFT_BYTES);
+		r = io_write_zeros(io, file, from, JOURNAL_SOFT_BYTES);
 	return r != 0 ? r : io->ops->sync(file);
 }
 
@@ -217,7 +207,7 @@ int journal_write(struct journal *journal)
 		/* It has to grow, because checkpoints do not keep up: by a piece, so that only this sync pays for it.
 		 * No room: no matter, the record is written. */
 		uint64_t to = align_up(half->end, JOURNAL_SOFT_BYTES);
-		half->prepared = write_zeros(journal->io, half->file, half->end, to) == 0 ? to : half->end;
+		half->prepared = io_write_zeros(journal->io, half->file, half->end, to) == 0 ? to : half->end;
 	}
 	return 0;
 }

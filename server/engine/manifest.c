@@ -6,6 +6,7 @@
 
 #include "crc32c.h"
 #include "engine_private.h"
+#include "io_util.h"
 
 #define MANIFEST_NEW MANIFEST_PATH ".new"
 #define MANIFEST_VERSION 1u
@@ -41,28 +42,13 @@ static int make(struct engine *engine, struct error *err)
 {
 	struct io *io = engine->io;
 	char text[256];
-	int r;
 	if (manifest_refuse_foreign(engine, err) != 0)
 		return -1;
 	int len = snprintf(text, sizeof(text),
 		"ironwald data directory\nversion %u\nshard_count %u\ncreated_ns %" PRIu64 "\n", MANIFEST_VERSION,
 		engine->options.shard_count, io->ops->wall_ns(io));
 	len += snprintf(text + len, sizeof(text) - (size_t)len, "check %08x\n", crc32c(0, text, (size_t)len));
-	struct io_file *file;
-	r = io->ops->open(io, MANIFEST_NEW, IO_WRITE | IO_CREATE, &file);
-	if (r == 0) {
-		struct iovec iov = {text, (size_t)len};
-		r = io->ops->truncate(file, 0);
-		if (r == 0)
-			r = io->ops->pwritev(file, &iov, 1, 0);
-		if (r == 0)
-			r = io->ops->sync(file);
-		io->ops->close(file);
-	}
-	if (r == 0)
-		r = io->ops->rename(io, MANIFEST_NEW, MANIFEST_PATH);
-	if (r == 0)
-		r = io->ops->sync_dir(io, "");
+	int r = io_replace_file(io, MANIFEST_PATH, MANIFEST_NEW, text, (size_t)len);
 	return r == 0 ? 0 : error_set_io(err, -r, "make", MANIFEST_PATH);
 }
 

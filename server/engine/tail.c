@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "fill.h"
+#include "io_util.h"
 #include "log.h"
 #include "writer.h"
 
@@ -303,17 +304,6 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 /* ---- space --------------------------------------------------------------------------------------------------------
  */
 
-static int write_zeros(struct io *io, struct io_file *file, uint64_t from, uint64_t to)
-{
-	static const uint8_t zeros[64 << 10];
-	int r = 0;
-	for (uint64_t at = from; r == 0 && at < to; at += sizeof(zeros)) {
-		struct iovec iov = {(void *)zeros, to - at < sizeof(zeros) ? (size_t)(to - at) : sizeof(zeros)};
-		r = io->ops->pwritev(file, &iov, 1, at);
-	}
-	return r;
-}
-
 int tail_reserve(struct writer *writer, struct segment *segment, struct tail *tail, uint64_t end)
 {
 	struct io *io = writer->engine->io;
@@ -332,7 +322,7 @@ int tail_reserve(struct writer *writer, struct segment *segment, struct tail *ta
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	}
 	if (r == -EOPNOTSUPP)
-		r = write_zeros(io, file, tail->prepared, to);
+		r = io_write_zeros(io, file, tail->prepared, to);
 	if (r == 0)
 		tail->prepared = to;
 	unpin(writer, segment);
