@@ -5,11 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "checkpointer.h"
 #include "engine_private.h"
 #include "log.h"
 #include "writer.h"
 
-#define WRITERS_MAX 16u
 #define READ_BUFFER_MIN 4096u
 #define READ_BUFFER_MAX (64u << 20)
 
@@ -72,6 +72,7 @@ static void free_all(struct engine *engine)
 	for (uint32_t i = 0; engine->writers && i < engine->writer_count; i++)
 		if (engine->writers[i])
 			writer_stop(engine->writers[i]);
+	checkpointer_stop(engine->checkpointer);
 	chores_stop(engine->filler);
 	chores_stop(engine->keeper);
 	for (size_t i = 0; engine->table.buckets && i < engine->table.bucket_count; i++)
@@ -83,6 +84,8 @@ static void free_all(struct engine *engine)
 	for (uint32_t i = 0; engine->writers && i < engine->writer_count; i++)
 		writer_free(engine->writers[i]);
 	free(engine->writers);
+	free(engine->shards);
+	free(engine->shard_floors);
 	readers_free(engine);
 	open_cache_free(engine->open_cache);
 	block_cache_free(engine->block_cache);
@@ -102,6 +105,18 @@ static int take_lock(struct engine *engine, struct error *err)
 	return r == 0 ? 0 : error_set_io(err, -r, "lock", LOCK_PATH);
 }
 
+/* Before recovery: what a checkpoint names was durable. */
+static int open_checkpoints(struct engine *engine, struct error *err)
+{
+	struct checkpoint_log *log;
+	if (checkpoint_log_open(engine->io, engine->options.shard_count, &log, err) != 0)
+		return -1;
+	int r = checkpointer_start(engine, !engine->hooks.no_threads, log, &engine->checkpointer);
+	if (r != 0)
+		return error_set_io(err, -r, "start a thread", "");
+	return shards_load_floors(engine, err);
+}
+
 static int open_parts(struct engine *engine, struct error *err)
 {
 	engine->open_cache = open_cache_new(engine->io, engine->options.max_open_segments);
@@ -116,7 +131,11 @@ static int open_parts(struct engine *engine, struct error *err)
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		if (writer_new(engine, i, &engine->writers[i], err) != 0)
 			return -1;
+	if (open_checkpoints(engine, err) != 0)
+		return -1;
 	if (!fresh && recovery_run(engine, err) != 0)
+		return -1;
+	if (shards_make(engine, err) != 0)
 		return -1;
 	if (open_journals(engine, err) != 0)
 		return -1;
@@ -135,6 +154,7 @@ int engine_open(struct io *io, const struct engine_options *options, const struc
 	engine->options = *options;
 	engine->hooks = *hooks;
 	engine->done_last = &engine->done_first;
+	engine->cuts_last = &engine->cuts;
 	pthread_mutex_init(&engine->done_lock, NULL);
 	pthread_mutex_init(&engine->readers_lock, NULL);
 	raise_to_needed(engine);
@@ -187,6 +207,7 @@ static void free_parts(struct op *op)
 void engine_abandon(struct engine *engine)
 {
 	atomic_store(&engine->abandoned, true);
+	checkpointer_drop(engine->checkpointer);
 	chores_drain(engine->keeper);
 	for (size_t i = 0; i < engine->table.bucket_count; i++)
 		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
@@ -221,7 +242,8 @@ void engine_complete(struct engine *engine, struct op *first, struct op *last)
 /* A stream that came to nothing: its only appends were refused. */
 static void forget_unborn(struct engine *engine, struct stream *stream)
 {
-	if (stream->visible || stream->loop_ops > 0 || stream->tail.segment || atomic_load(&stream->writer->failed))
+	if (stream->visible || stream->is_shard || stream->loop_ops > 0 || stream->tail.segment ||
+		atomic_load(&stream->writer->failed))
 		return;
 	stream_table_remove(&engine->table, stream);
 	stream_free(stream, engine->open_cache);
@@ -254,12 +276,24 @@ static void advance_view(struct engine *engine, struct op *op)
 static struct op *merge_part(struct op *part)
 {
 	struct op *whole = part->parent;
+	if (whole->kind == OP_PRUNE)
+		checkpoint_prune_add(whole, part);
 	if (part->error && !whole->error)
 		whole->error = part->error;
 	else
 		free(part->error);
 	free(part);
 	return --whole->parts_left == 0 ? whole : NULL;
+}
+
+/* NULL: it is not done yet. */
+static struct op *whole_of(struct engine *engine, struct op *part)
+{
+	struct op *whole = merge_part(part);
+	if (!whole || whole->kind != OP_CREATE_CHECKPOINT)
+		return whole;
+	checkpoint_cut_durable(engine, whole);
+	return NULL;
 }
 
 struct op *engine_take(struct engine *engine)
@@ -272,10 +306,12 @@ struct op *engine_take(struct engine *engine)
 	struct op *first = NULL, **last = &first;
 	while (op) {
 		struct op *next = op->next;
-		if (op->parent)
-			op = merge_part(op);
-		else if (op->stream)
+		if (op->stream)
 			advance_view(engine, op);
+		if (op->parent)
+			op = whole_of(engine, op);
+		else if (op->kind == OP_PRUNE && !op->error && checkpoint_prune_begin(engine, op))
+			op = NULL;
 		if (op) {
 			engine->ops_held--;
 			*last = op;
@@ -305,9 +341,11 @@ struct writer *engine_writer_for(struct engine *engine, const char *name, size_t
 
 static struct stream *make_stream(struct engine *engine, const char *name, size_t len, uint64_t hash, struct error *err)
 {
-	if (engine->table.count >= engine->options.max_streams) {
-		error_set(err, ERR_BUSY, "there are %zu streams, and max_streams is %llu; raise it to make more",
-			engine->table.count, (unsigned long long)engine->options.max_streams);
+	/* The logs of the shards are always there: they do not count. */
+	size_t count = engine->table.count - engine->options.shard_count;
+	if (count >= engine->options.max_streams) {
+		error_set(err, ERR_BUSY, "there are %zu streams, and max_streams is %llu; raise it to make more", count,
+			(unsigned long long)engine->options.max_streams);
 		return NULL;
 	}
 	struct stream *stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
@@ -369,7 +407,7 @@ static int submit_sync_all(struct engine *engine, struct op *op, struct error *e
 	return 0;
 }
 
-int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err)
+static int submit_begin(struct engine *engine, struct op *op, struct error *err)
 {
 	op->error = NULL;
 	op->stream = NULL;
@@ -377,6 +415,31 @@ int engine_submit(struct engine *engine, struct op *op, const char *name, size_t
 	op->durable = op->conflict = false;
 	if (engine->closing)
 		return error_set(err, ERR_SHUTTING_DOWN, "the server is stopping; try again when it is back");
+	return 0;
+}
+
+static int submit_to(struct engine *engine, struct op *op, struct stream *stream)
+{
+	op->stream = stream;
+	stream->loop_ops++;
+	engine->ops_held++;
+	writer_submit(stream->writer, op);
+	return 0;
+}
+
+int engine_submit_shard(struct engine *engine, struct op *op, uint32_t shard, struct error *err)
+{
+	if (submit_begin(engine, op, err) != 0)
+		return -1;
+	if (op->kind == OP_APPEND && check_entries(engine, op->source, err) != 0)
+		return -1;
+	return submit_to(engine, op, engine->shards[shard]);
+}
+
+int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err)
+{
+	if (submit_begin(engine, op, err) != 0)
+		return -1;
 	if (!name)
 		return submit_sync_all(engine, op, err);
 	if (stream_name_check(name, name_len, err) != 0)
@@ -385,15 +448,11 @@ int engine_submit(struct engine *engine, struct op *op, const char *name, size_t
 		return -1;
 	uint64_t hash = stream_hash(name, name_len);
 	struct stream *stream = stream_table_find(&engine->table, name, name_len, hash);
-	if (op->kind != OP_APPEND && (!stream || !stream->visible))
+	if (op->kind != OP_APPEND && (!stream || (!stream->visible && !stream->is_shard)))
 		return not_found(err, name, name_len);
 	if (!stream && !(stream = make_stream(engine, name, name_len, hash, err)))
 		return -1;
-	op->stream = stream;
-	stream->loop_ops++;
-	engine->ops_held++;
-	writer_submit(stream->writer, op);
-	return 0;
+	return submit_to(engine, op, stream);
 }
 
 void engine_kick(struct engine *engine)
@@ -410,7 +469,7 @@ struct stream *engine_find(struct engine *engine, const char *name, size_t name_
 	if (name_len == 0 || name_len > STREAM_NAME_MAX)
 		return NULL;
 	struct stream *stream = stream_table_find(&engine->table, name, name_len, stream_hash(name, name_len));
-	return stream && stream->visible ? stream : NULL;
+	return stream && (stream->visible || stream->is_shard) ? stream : NULL;
 }
 
 struct stream_view stream_view(const struct stream *stream)
@@ -480,13 +539,15 @@ bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, c
 
 unsigned engine_step_count(struct engine *engine)
 {
-	return engine->writer_count + 2;
+	return engine->writer_count + 3;
 }
 
 bool engine_step(struct engine *engine, unsigned which)
 {
 	if (which < engine->writer_count)
 		return writer_step(engine->writers[which]);
+	if (which == engine->writer_count + 2)
+		return checkpointer_step(engine->checkpointer);
 	return chores_step(which == engine->writer_count ? engine->filler : engine->keeper);
 }
 

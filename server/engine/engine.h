@@ -71,7 +71,19 @@ struct entry_source {
 	void (*next)(struct entry_source *source, const uint8_t **ret_bytes, size_t *ret_len);
 };
 
-enum op_kind { OP_APPEND, OP_TRUNCATE, OP_SYNC };
+enum op_kind {
+	OP_APPEND,
+	OP_TRUNCATE,
+	OP_SYNC,
+	OP_SYNC_CUT, /* the engine's own */
+	/* those of checkpoint.h */
+	OP_CREATE_CHECKPOINT,
+	OP_LOAD_CHECKPOINT,
+	OP_LOAD_LATEST_CHECKPOINT,
+	OP_LIST_CHECKPOINTS,
+	OP_PRUNE,
+	OP_COMPACT_CHECKPOINTS,
+};
 
 /* A write request. The caller's memory; the engine holds it from engine_submit until engine_take gives it back. */
 struct op {
@@ -89,12 +101,16 @@ struct op {
 	bool durable;		   /* OP_APPEND: on disk when answered */
 	uint64_t segments_deleted; /* OP_TRUNCATE */
 	struct stream *stream;	   /* NULL for OP_SYNC of everything */
+	/* the caller's, for whoever takes it back */
+	void (*done_cb)(struct op *op);
 	/* the engine's own */
 	struct op *next;
 	struct op *stream_next; /* the next append to the same stream in its group */
 	bool conflict;		/* expected_id did not hold: first is the actual next id */
-	struct op *parent;	/* OP_SYNC of everything: parts of one request */
+	struct op *parent;	/* of a part of one that concerns many writers or shards */
 	uint32_t parts_left;
+	const uint64_t *cut; /* OP_SYNC_CUT: what has to be durable, by shard, and the next shard to look at */
+	uint32_t cut_at;
 	uint64_t submitted_ns;
 };
 
@@ -104,6 +120,9 @@ struct op {
  * engine_step). Returns -1 with err: refused at once, op is not held (ERR_INVALID_FILENAME, ERR_TOO_LARGE for an entry,
  * ERR_BUSY for max_streams, ERR_STREAM_NOT_FOUND, ERR_SHUTTING_DOWN). */
 int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err);
+
+/* [loop] The same for the log of a shard, which is always there; shard < engine_shard_count. */
+int engine_submit_shard(struct engine *engine, struct op *op, uint32_t shard, struct error *err);
 
 /* [loop] Lets the writers see what was submitted since the last kick. Cheap when there is nothing. */
 void engine_kick(struct engine *engine);
@@ -122,9 +141,12 @@ struct stream_view {
 	uint64_t end;	/* one past the newest readable id */
 };
 
-/* [loop] NULL if there is no stream of that name (a stream exists from its first successful append on). Streams never
- * go away while the engine is open: the pointer stays good until engine_close. */
+/* [loop] NULL if there is no stream of that name (a stream exists from its first successful append on; a shard's log
+ * always does). Streams never go away while the engine is open: the pointer stays good until engine_close. */
 struct stream *engine_find(struct engine *engine, const char *name, size_t name_len);
+
+/* [any] The log of a shard, empty if nothing was written to it; NULL: there is no such shard. */
+struct stream *engine_shard(struct engine *engine, uint32_t shard);
 
 /* [loop] */
 struct stream_view stream_view(const struct stream *stream);
@@ -144,8 +166,8 @@ struct stream_info {
 /* [loop] */
 void engine_stream_info(struct engine *engine, struct stream *stream, struct stream_info *ret_info);
 
-/* [loop] Names with the prefix, after `after` (exclusive; NULL: from the start), in byte order; at most limit are given
- * to cb. Returns true if there are more. */
+/* [loop] Names with the prefix (a shard's log only once it was written to), after `after` (exclusive; NULL: from the
+ * start), in byte order; at most limit are given to cb. Returns true if there are more. */
 bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
 	size_t limit, void (*cb)(struct stream *stream, void *arg), void *arg);
 
@@ -171,8 +193,8 @@ enum read_result engine_read(struct engine *engine, struct stream *stream, struc
 
 /* ---- tests: one thread, any order ------------------------------------------------------------------------------ */
 
-/* Only with no_threads. Step `which` of engine_step_count (writers, then the filler, then the deleter): does one round
- * of its work without waiting; true if there was any. */
+/* Only with no_threads. Step `which` of engine_step_count (writers, the filler, the deleter, the checkpointer): does
+ * one round of its work without waiting; true if there was any. */
 unsigned engine_step_count(struct engine *engine);
 bool engine_step(struct engine *engine, unsigned which);
 

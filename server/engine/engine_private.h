@@ -18,8 +18,12 @@
 #define LOCK_PATH NAMES_OWN_PREFIX "lock"
 #define CLEAN_PATH NAMES_OWN_PREFIX "clean"
 
-struct writer;
+#define WRITERS_MAX 16u
+
+struct checkpoint_op;
+struct checkpointer;
 struct reader;
+struct writer;
 
 struct engine {
 	/* fixed at open */
@@ -33,10 +37,14 @@ struct engine {
 	struct chores *filler, *keeper;
 	struct io_file *lock;
 	struct recovery_stats recovery;
+	struct checkpointer *checkpointer;
+	struct stream **shards; /* their logs, by number */
+	uint64_t *shard_floors; /* start-up's: the newest checkpoint's offsets, or zeros */
 
 	/* the loop's */
 	struct stream_table table;
 	uint64_t ops_held;
+	struct checkpoint_op *cuts, **cuts_last; /* creations whose cut is not durable yet, in order */
 	bool closing;
 	atomic_bool leftovers; /* a segment that left could not be deleted: a clean-stop record would not tell of it */
 	atomic_bool abandoned; /* tests: the process is as good as dead, chores only clean up */
@@ -84,6 +92,12 @@ int recovery_has_newer(struct engine *engine, const char *dir, uint64_t first_id
  * errno. Any thread. */
 int recovery_dir_owner(struct engine *engine, const char *dir, char name[NAMES_STREAM_MAX + 1], size_t *ret_len);
 
+/* shards.c: shards_load_floors before recovery, shards_make behind it: the logs of all shards are in the table then. */
+int shards_load_floors(struct engine *engine, struct error *err);
+int shards_make(struct engine *engine, struct error *err);
+/* How many entries of the stream are known from a checkpoint to have been durable; 0 if it is no shard's. */
+uint64_t shards_floor(const struct engine *engine, const char *name, size_t len);
+
 /* recovery_tail.c: judges the end of the stream's newest segment (rules 5, 8 and 10 of the durability contract), loads
  * its tail, cuts and sets aside as needed. proven_end: the file was known to be durable up to there (0: not known);
  * proven_next_id: and held the ids below it. *ret_rewritten: bytes were written again and have to be synced before
@@ -93,6 +107,8 @@ struct tail_facts {
 };
 int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
 	struct error *err);
+/* The same file: a stream of which nothing is left gets a hole of next_id entries that speaks, and goes on there. */
+int recovery_lost_stream(struct engine *engine, struct stream *stream, uint64_t next_id, struct error *err);
 
 /* manifest.c: a directory without a manifest that holds something else is refused, before anything is written there. */
 int manifest_refuse_foreign(struct engine *engine, struct error *err);
@@ -105,6 +121,9 @@ int clean_stop_write(struct engine *engine, struct error *err);
 int clean_stop_load(struct engine *engine, struct error *err);
 /* Removes it, durably. */
 int clean_stop_remove(struct engine *engine, struct error *err);
+
+/* recovery.c: a stream that is loaded is shown. */
+int recovery_show(struct engine *engine, struct stream *stream, struct error *err);
 
 /* recovery.c, for clean_stop.c too: a stream that is known from disk, visible, in the table. NULL with err. */
 struct stream *recovered_stream(struct engine *engine, const char *name, size_t len, struct error *err);

@@ -208,7 +208,7 @@ static void forget_stream(struct engine *engine, struct stream *stream)
 	stream_free(stream, engine->open_cache);
 }
 
-static int show_stream(struct engine *engine, struct stream *stream, struct error *err)
+int recovery_show(struct engine *engine, struct stream *stream, struct error *err)
 {
 	stream->loop_first = stream->segments[0]->first_id;
 	stream->loop_end = stream->next_id;
@@ -233,7 +233,7 @@ static int judge_tail(struct engine *engine, struct stream *stream, const struct
 		forget_stream(engine, stream);
 		return 0;
 	}
-	return show_stream(engine, stream, err);
+	return recovery_show(engine, stream, err);
 }
 
 static bool is_dir_of(const char *dir, const char *name, size_t name_len)
@@ -298,11 +298,11 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 			"directory %s holds segments of stream %.100s, which is not its own: it is left alone", dir,
 			name);
 	} else if (r == 0 && listing.count > 0) {
-		struct tail_facts none = {0};
+		struct tail_facts facts = {0, shards_floor(engine, name, name_len)};
 		struct stream *stream = recovered_stream(engine, name, name_len, err);
 		result = !stream || add_segments(engine, stream, &listing, err) != 0
 				 ? -1
-				 : judge_tail(engine, stream, &none, rewritten, err);
+				 : judge_tail(engine, stream, &facts, rewritten, err);
 	}
 	free(listing.items);
 	return result;
@@ -361,6 +361,9 @@ static int verify_clean(struct engine *engine, bool *rewritten, struct error *er
 	for (size_t i = 0; i < count && result == 0; i++) {
 		struct stream *stream = all[i];
 		struct tail_facts facts = {stream->tail.written, stream->next_id};
+		uint64_t floor = shards_floor(engine, stream->name, stream->name_len);
+		if (floor > facts.proven_next_id)
+			facts.proven_next_id = floor;
 		int moved = look && stream->tail.segment ? set_aside_since(engine, stream) : 0;
 		if (moved < 0)
 			result = error_set_io(err, -moved, "list", stream->dir);
@@ -371,7 +374,7 @@ static int verify_clean(struct engine *engine, bool *rewritten, struct error *er
 		else if (look && stream->tail.segment)
 			result = judge_tail(engine, stream, &facts, rewritten, err);
 		else
-			result = show_stream(engine, stream, err);
+			result = recovery_show(engine, stream, err);
 	}
 	free(all);
 	return result;

@@ -305,10 +305,10 @@ static int drop_empty(struct judge *judge)
 }
 
 /* A new, empty, durable segment whose name tells the next id, whatever becomes of the old one. */
-static int make_successor(struct judge *judge, uint64_t next_id, struct segment **ret_segment)
+static int make_successor(struct engine *engine, struct stream *stream, uint64_t next_id, uint32_t prev_check,
+	struct segment **ret_segment)
 {
-	struct io *io = judge->engine->io;
-	struct stream *stream = judge->stream;
+	struct io *io = engine->io;
 	struct segment *segment = segment_new(stream, next_id);
 	if (!segment || stream_reserve_segment(stream) != 0) {
 		segment_unref(segment, NULL);
@@ -317,7 +317,7 @@ static int make_successor(struct judge *judge, uint64_t next_id, struct segment 
 	struct segment_header header = {
 		.first_id = next_id,
 		.created_ns = io->ops->wall_ns(io),
-		.prev_check = judge->at.prev_check,
+		.prev_check = prev_check,
 		.name_len = stream->name_len,
 	};
 	memcpy(header.name, stream->name, stream->name_len);
@@ -375,7 +375,8 @@ static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
 	stream->tail = (struct tail){0};
 	/* With nothing good in it, and no id to keep, the name itself is wanted again: there can be no successor first.
 	 */
-	r = next_id > old->first_id ? make_successor(judge, next_id, &successor) : 0;
+	if (next_id > old->first_id)
+		r = make_successor(judge->engine, stream, next_id, judge->at.prev_check, &successor);
 	if (r == 0) {
 		old->cut = true;
 		old->end_id = judge->at.id;
@@ -525,4 +526,49 @@ int recovery_tail(struct engine *engine, struct stream *stream, const struct tai
 	if (result == 0 && stream->next_id < facts->proven_next_id)
 		stream->next_id = facts->proven_next_id;
 	return result;
+}
+
+/* An empty file, set aside, from id 0 to id 0: what follows it up to the next segment is a hole. Durable, with the
+ * directory, before that segment is made. */
+static int make_hole(struct io *io, const char *dir, struct segment *hole)
+{
+	char path[SEGMENT_PATH_MAX];
+	struct io_file *file;
+	path_of(hole, path);
+	int r = io->ops->mkdir(io, dir);
+	if (r == 0 || r == -EEXIST)
+		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &file);
+	if (r != 0)
+		return r;
+	r = io->ops->sync(file);
+	io->ops->close(file);
+	if (r == 0)
+		r = io->ops->sync_dir(io, dir);
+	return r == 0 ? io->ops->sync_dir(io, "") : r;
+}
+
+int recovery_lost_stream(struct engine *engine, struct stream *stream, uint64_t next_id, struct error *err)
+{
+	struct segment *hole = segment_new(stream, 0), *successor = NULL;
+	int r = hole && stream_reserve_segment(stream) == 0 ? 0 : -ENOMEM;
+	if (r == 0) {
+		hole->cut = hole->sealed = true;
+		r = make_hole(engine->io, stream->dir, hole);
+	}
+	if (r != 0) {
+		segment_unref(hole, NULL);
+		return error_set_io(err, -r, "note what is lost in", stream->dir);
+	}
+	stream_push_segment(stream, hole);
+	r = make_successor(engine, stream, next_id, 0, &successor);
+	if (r != 0)
+		return error_set_io(err, -r, "note what is lost in", stream->dir);
+	stream_push_segment(stream, successor);
+	stream->dir_made = stream->dir_durable = true;
+	stream->next_id = next_id;
+	log_error("engine",
+		"stream %s is missing, and a checkpoint says that it held %llu entries: they are lost; the next id is "
+		"%llu",
+		stream->name, (unsigned long long)next_id, (unsigned long long)next_id);
+	return recovery_show(engine, stream, err);
 }

@@ -49,6 +49,7 @@ struct stream {
 	uint64_t loop_first, loop_end;
 	uint32_t loop_ops; /* ops in flight that name it */
 	bool visible;	   /* its first append is done */
+	bool is_shard;	   /* a shard's log: it is there before that, too (fixed at start) */
 	void *user;
 
 	/* the list lock */

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "checkpointer.h"
 #include "log.h"
 #include "thread.h"
 
@@ -196,7 +197,17 @@ static void run_single(struct writer *writer)
 	if (!writer->ready_first)
 		writer->ready_last = NULL;
 	op->next = NULL;
-	if (op->kind == OP_SYNC)
+	if (op->kind == OP_SYNC_CUT && !checkpoint_sync_cut(writer, op)) {
+		if (writer->ready_last)
+			writer->ready_last->next = op;
+		else
+			writer->ready_first = op;
+		writer->ready_last = op;
+		return;
+	}
+	if (op->kind == OP_SYNC_CUT)
+		;
+	else if (op->kind == OP_SYNC)
 		run_sync(writer, op);
 	else if (atomic_load(&writer->failed))
 		op->error = op_io_error(writer->failed_errno, "shard has stopped writing after",

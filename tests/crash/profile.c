@@ -64,6 +64,16 @@ void profile_roll(struct profile *profile, struct dice *dice)
 		.hot_per_mille = (unsigned)PICK(dice, 0, 300),
 	};
 	roll_options(&profile->options, dice);
+	if (dice_chance(dice, 500)) {
+		profile->sharded = true;
+		profile->options.shard_count = (uint32_t)PICK(dice, 1, 2, 3, 20, 150);
+		profile->checkpoint_per_mille = (unsigned)PICK(dice, 60, 200);
+		profile->compact_per_mille = (unsigned)PICK(dice, 0, 60, 200);
+		profile->prune_per_mille = (unsigned)PICK(dice, 0, 60, 200);
+		profile->load_per_mille = 200;
+		profile->id_per_mille = (unsigned)PICK(dice, 0, 100, 400);
+		profile->id_max = (unsigned)PICK(dice, 10, 30, 600, 3000);
+	}
 	if (dice_chance(dice, 120)) {
 		/* Enough bytes in groups of many streams that the journal goes round. */
 		profile->stream_count = 8;
@@ -82,7 +92,7 @@ const char *profile_text(const struct profile *profile)
 	const struct engine_options *options = &profile->options;
 	snprintf(text, sizeof(text),
 		"%s, %u streams, groups of %u, segments of %llu bytes and %llu entries, write buffer %llu, %s, %s, "
-		"cache %llu, %u shards, interval %llu ns",
+		"cache %llu, %u shards%s, interval %llu ns",
 		options->sync_mode == SYNC_STRICT	? "strict"
 		: options->sync_mode == SYNC_BATCH_ONLY ? "batch_only"
 							: "async",
@@ -90,7 +100,7 @@ const char *profile_text(const struct profile *profile)
 		(unsigned long long)options->max_entries_per_segment, (unsigned long long)options->write_buffer_size,
 		options->compression == COMPRESSION_LZ4 ? "lz4" : "not packed",
 		options->read_strategy == READ_MMAP ? "mmap" : "standard_io",
-		(unsigned long long)options->block_cache_size, options->shard_count,
+		(unsigned long long)options->block_cache_size, options->shard_count, profile->sharded ? " with checkpoints" : "",
 		(unsigned long long)options->async_sync_interval_ns);
 	return text;
 }

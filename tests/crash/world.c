@@ -82,10 +82,16 @@ void world_init(struct world *world, struct io *io, uint64_t seed, const struct 
 	world->streams = need(calloc(world->stream_count, sizeof(*world->streams)));
 	for (unsigned i = 0; i < world->stream_count; i++) {
 		struct model_stream *stream = &world->streams[i];
+		if (profile->sharded && i < profile->options.shard_count) {
+			stream->name_len = (size_t)snprintf(stream->name, sizeof(stream->name), "shard_%02u", i);
+			stream->maybe_last = &stream->maybe_first;
+			continue;
+		}
 		const char *form = i % 7 == 3 ? "a/b %u" : i % 7 == 5 ? "..%u" : "stream%u";
 		stream->name_len = (size_t)snprintf(stream->name, sizeof(stream->name), form, i);
 		stream->maybe_last = &stream->maybe_first;
 	}
+	world->checkpoints_last = &world->checkpoints;
 	snprintf(world->where, sizeof(world->where), "the beginning");
 }
 
@@ -123,6 +129,7 @@ void world_free(struct world *world)
 		free(world->streams[i].log);
 	}
 	drop_sync_all(world);
+	world_free_checkpoints(world);
 	free(world->streams);
 }
 
@@ -358,8 +365,12 @@ void world_take(struct world *world)
 	for (op = first; op;) {
 		struct op *next = op->next;
 		struct request *request = (struct request *)op;
-		touched[count++] = request->stream;
-		take_one(world, request);
+		if (op->kind < OP_CREATE_CHECKPOINT) {
+			touched[count++] = request->stream;
+			take_one(world, request);
+		} else {
+			world_take_checkpoint(world, op);
+		}
 		op = next;
 	}
 	for (size_t i = 0; i < count; i++)
@@ -370,12 +381,21 @@ void world_take(struct world *world)
 
 void world_settle(struct world *world)
 {
-	engine_kick(world->engine);
 	bool worked = true;
 	while (worked) {
 		worked = false;
+		engine_kick(world->engine);
 		for (unsigned i = 0; i < engine_step_count(world->engine); i++)
 			worked |= engine_step(world->engine, i);
+		if (!worked) { /* an answer may lead to more work */
+			worked = world->in_flight > 0;
+			unsigned before = world->in_flight;
+			world_take(world);
+			worked &= world->in_flight > 0 && world->in_flight != before;
+			engine_kick(world->engine);
+			for (unsigned i = 0; i < engine_step_count(world->engine); i++)
+				worked |= engine_step(world->engine, i);
+		}
 	}
 	world_take(world);
 	if (world->in_flight > 0 || !engine_idle(world->engine))
@@ -390,6 +410,10 @@ static void discard_answers(struct world *world)
 	struct op *next;
 	for (struct op *op = engine_take(world->engine); op; op = next) {
 		next = op->next;
+		if (op->kind >= OP_CREATE_CHECKPOINT) {
+			world_forget_checkpoint_op(world, op);
+			continue;
+		}
 		struct request *request = (struct request *)op;
 		if (request->stream && op->error &&
 			(op->error->code == ERR_CONFLICT || op->error->outcome == OUTCOME_NONE)) {
@@ -420,6 +444,7 @@ void world_abandon(struct world *world)
 	world->engine = NULL;
 	world->in_flight = 0;
 	drop_sync_all(world);
+	world_drop_checkpoint_ops(world);
 	totals->deaths++;
 }
 
@@ -474,6 +499,11 @@ void totals_print(const struct totals *totals)
 	ROW(lost_entries);
 	ROW(found_entries);
 	ROW(truncates);
+	ROW(checkpoints);
+	ROW(checkpoints_loaded);
+	ROW(checkpoints_found);
+	ROW(compactions);
+	ROW(prunes);
 	ROW(rotations);
 	ROW(journal_groups);
 	ROW(journal_records);

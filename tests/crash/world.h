@@ -15,6 +15,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "checkpoint.h"
 #include "engine.h"
 #include "sim.h"
 
@@ -38,8 +39,13 @@ struct profile {
 	unsigned batch_per_mille, expected_per_mille, sync_flag_per_mille; /* of appends */
 	unsigned sync_per_mille, truncate_per_mille, tick_per_mille, read_per_mille; /* of steps */
 	unsigned reopen_per_mille, death_per_mille;
-	unsigned hot_per_mille; /* how often the first stream is meant */
-	bool faults;		/* requests may fail, on a disk that is not dead */
+	unsigned hot_per_mille;					     /* how often the first stream is meant */
+	bool sharded;						     /* the first streams are the logs of shards */
+	unsigned checkpoint_per_mille;				     /* of steps: something with checkpoints */
+	unsigned compact_per_mille, prune_per_mille, load_per_mille; /* of those; the rest are creations */
+	unsigned id_per_mille;					     /* of creations: an id that was there before */
+	unsigned id_max;					     /* bytes of an id */
+	bool faults;						     /* requests may fail, on a disk that is not dead */
 };
 
 /* A life at random: sync modes, sizes, few and many streams. */
@@ -60,13 +66,25 @@ struct model_stream {
 	uint64_t count, cap;
 	uint64_t durable;
 	uint64_t first_low, first_high; /* where the oldest kept id can be */
+	uint64_t pruned_high;		/* below this, prunes may have deleted */
 	struct request *maybe_first, **maybe_last;
+};
+
+/* A version of a checkpoint: of one id there may be several, of which the last is the one. */
+struct model_checkpoint {
+	uint64_t number; /* which id */
+	uint64_t timestamp;
+	uint64_t *offsets;
+	bool acknowledged; /* else it may be there or not */
+	bool may_be_gone;  /* a compaction was on its way */
+	struct model_checkpoint *next;
 };
 
 struct totals {
 	uint64_t opens, clean_opens, requests, answered, entries, lost_entries, found_entries, conflicts;
 	uint64_t truncates, journal_groups, rotations, journal_records, torn_tails_cut, files_set_aside, rewritten;
 	uint64_t deaths, reopens, refused, unknown, entries_read;
+	uint64_t checkpoints, checkpoints_loaded, checkpoints_found, compactions, prunes;
 };
 
 struct world {
@@ -78,10 +96,13 @@ struct world {
 	struct model_stream *streams;
 	unsigned stream_count;
 	unsigned in_flight;
-	struct request *sync_all_first; /* syncs of everything in flight */
-	bool power_lost;		/* since the last start that was looked at */
-	bool armed;			/* faults may happen now: reads and starts may fail */
-	char where[160];		/* for the message of a failure */
+	struct request *sync_all_first;				  /* syncs of everything in flight */
+	struct model_checkpoint *checkpoints, **checkpoints_last; /* in the order of their cuts */
+	struct checkpoint_request *asked;			  /* in flight */
+	uint64_t last_checkpoint, last_timestamp;
+	bool power_lost; /* since the last start that was looked at */
+	bool armed;	 /* faults may happen now: reads and starts may fail */
+	char where[160]; /* for the message of a failure */
 	struct totals totals;
 };
 
@@ -155,6 +176,13 @@ bool world_may_fail(const struct world *world);
 /* What the engine shows of it agrees with the model. */
 void world_look_at(struct world *world, struct model_stream *model);
 void stream_drop_maybe(struct model_stream *stream);
+/* world_checkpoint.c */
+void world_checkpoint_at_random(struct world *world);
+void world_take_checkpoint(struct world *world, struct op *op);
+void world_forget_checkpoint_op(struct world *world, struct op *op); /* an answer that nobody saw */
+void world_drop_checkpoint_ops(struct world *world);		     /* what is in flight will not be answered */
+void world_check_checkpoints(struct world *world);
+void world_free_checkpoints(struct world *world);
 void world_check_recovered(struct world *world);
 
 #endif

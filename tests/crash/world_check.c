@@ -109,7 +109,7 @@ static void check_lost(struct world *world, struct model_stream *model, uint64_t
 
 static void check_first(struct world *world, struct model_stream *model, uint64_t first)
 {
-	uint64_t highest = model->first_high;
+	uint64_t highest = model->first_high > model->pruned_high ? model->first_high : model->pruned_high;
 	for (const struct request *request = model->maybe_first; request; request = request->next)
 		if (request->op.kind == OP_TRUNCATE && request->op.safe_id > highest)
 			highest = request->op.safe_id;
@@ -187,6 +187,7 @@ void world_check_recovered(struct world *world)
 			(unsigned long long)with_entries);
 	world->power_lost = false;
 	world_compare(world);
+	world_check_checkpoints(world);
 }
 
 bool world_open(struct world *world, struct error *err)

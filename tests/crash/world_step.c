@@ -62,7 +62,7 @@ static int compare_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
 /* Either the view begins there, or a truncate that was not answered yet has come so far. */
 static bool truncated_to(const struct model_stream *model, uint64_t view_first, uint64_t first_id)
 {
-	bool possible = first_id == view_first;
+	bool possible = first_id == view_first || (first_id > view_first && first_id <= model->pruned_high);
 	for (const struct request *request = model->maybe_first; request; request = request->next)
 		possible |= request->op.kind == OP_TRUNCATE && first_id > view_first && first_id <= request->op.safe_id;
 	return possible;
@@ -129,6 +129,8 @@ bool world_step(struct world *world)
 		sync_at_random(world);
 	} else if (chance < (below += profile->truncate_per_mille)) {
 		truncate_at_random(world);
+	} else if (chance < (below += profile->checkpoint_per_mille)) {
+		world_checkpoint_at_random(world);
 	} else if (chance < (below += profile->tick_per_mille)) {
 		tick(world);
 	} else if (chance < (below += profile->read_per_mille)) {

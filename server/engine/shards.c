@@ -1,0 +1,83 @@
+/*
+ * The logs of the shards: streams that always are. What a checkpoint says of them was durable, so a log that ends
+ * before it has lost something.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkpointer.h"
+#include "log.h"
+#include "writer.h"
+
+struct stream *engine_shard(struct engine *engine, uint32_t shard)
+{
+	return shard < engine->options.shard_count ? engine->shards[shard] : NULL;
+}
+
+int shards_load_floors(struct engine *engine, struct error *err)
+{
+	engine->shard_floors = calloc(engine->options.shard_count, sizeof(*engine->shard_floors));
+	if (!engine->shard_floors)
+		return error_set_io(err, ENOMEM, "load shards", "");
+	(void)checkpoint_log_newest(checkpointer_log(engine->checkpointer), engine->shard_floors);
+	return 0;
+}
+
+uint64_t shards_floor(const struct engine *engine, const char *name, size_t len)
+{
+	uint32_t shard;
+	return shard_number(name, len, &shard) && shard < engine->options.shard_count ? engine->shard_floors[shard] : 0;
+}
+
+/* Nothing at all is there of a log that a checkpoint speaks of. */
+static int lost(struct engine *engine, struct stream *stream, uint64_t floor, struct error *err)
+{
+	engine->recovery.rot_found++;
+	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE)
+		return recovery_lost_stream(engine, stream, floor, err);
+	error_set(err, ERR_CORRUPTION,
+		"the log of %s is missing, and a checkpoint says that it held %llu entries: restore directory %s, or "
+		"start with on_corruption = truncate to go on without them",
+		stream->name, (unsigned long long)floor, stream->dir);
+	error_set_text(err, EFI_STREAM, stream->name, stream->name_len);
+	error_set_text(err, EFI_SEGMENT, "", 0);
+	error_set_u64(err, EFI_OFFSET, 0);
+	error_set_u64(err, EFI_ID, 0);
+	return -1;
+}
+
+static struct stream *find_or_make(struct engine *engine, uint32_t shard)
+{
+	char name[NAMES_SHARD_MAX];
+	size_t len = shard_name(shard, name);
+	uint64_t hash = stream_hash(name, len);
+	struct stream *stream = stream_table_find(&engine->table, name, len, hash);
+	if (stream)
+		return stream;
+	stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
+	if (stream && stream_table_add(&engine->table, stream) == 0)
+		return stream;
+	stream_free(stream, NULL);
+	return NULL;
+}
+
+int shards_make(struct engine *engine, struct error *err)
+{
+	uint32_t count = engine->options.shard_count;
+	engine->shards = calloc(count, sizeof(struct stream *));
+	for (uint32_t i = 0; engine->shards && i < count; i++) {
+		struct stream *stream = engine->shards[i] = find_or_make(engine, i);
+		if (!stream)
+			break;
+		stream->is_shard = true;
+		if (!stream->visible && engine->shard_floors[i] > 0 &&
+			lost(engine, stream, engine->shard_floors[i], err) != 0)
+			return -1;
+	}
+	free(engine->shard_floors);
+	engine->shard_floors = NULL;
+	if (!engine->shards || !engine->shards[count - 1])
+		return error_set_io(err, ENOMEM, "load shards", "");
+	return 0;
+}
