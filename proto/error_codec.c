@@ -31,9 +31,9 @@ static void encode_field(struct mp_writer *writer, const struct error *err, enum
 		mp_write_str(writer, err->errno_name[0] != '\0' ? err->errno_name : error_errno_name(err->os_errno));
 }
 
-void error_encode(struct mp_writer *writer, const struct error *err)
+void error_encode(struct mp_writer *writer, const struct error *err, size_t extra_count)
 {
-	size_t count = 2;
+	size_t count = 2 + extra_count;
 	for (unsigned field = 0; field < EFI_COUNT; field++)
 		count += is_sent(err, (enum error_field)field);
 	mp_write_map(writer, count);

@@ -252,6 +252,71 @@ bool byte_iter_next(struct byte_iter *iter, struct span *ret_bytes)
 	return true;
 }
 
+struct span bytes_at(const uint8_t *encoded)
+{
+	size_t header = 0;
+	uint64_t len = 0;
+	(void)bytes_header(encoded, SIZE_MAX, &header, &len);
+	return (struct span){encoded + header, (size_t)len};
+}
+
+/* The header of an array of two, in any of its forms; 0: it is something else, or cut short. */
+static inline size_t pair_header(const uint8_t *at, size_t left)
+{
+	static const uint8_t wide[] = {0xdc, 0, 2}, widest[] = {0xdd, 0, 0, 0, 2};
+	if (left >= 1 && at[0] == 0x92)
+		return 1;
+	if (left >= sizeof(wide) && memcmp(at, wide, sizeof(wide)) == 0)
+		return sizeof(wide);
+	return left >= sizeof(widest) && memcmp(at, widest, sizeof(widest)) == 0 ? sizeof(widest) : 0;
+}
+
+int field_pair_array(const struct fields *fields, enum key key, struct pair_array *ret_array, struct error *err)
+{
+	static const char expected[] = "[key, value], both bin (or str)";
+	struct mp_reader reader;
+	uint32_t count;
+	if (array_begin(fields, key, &reader, &count, err) != 0)
+		return -1;
+	struct pair_array array = {.elements.data = reader.at, .count = count};
+	const uint8_t *at = reader.at;
+	for (uint32_t i = 0; i < count; i++) {
+		size_t header = pair_header(at, (size_t)(reader.end - at));
+		uint64_t len = 0;
+		if (header == 0)
+			return element_mistyped(fields, key, i, expected, err);
+		at += header;
+		for (unsigned part = 0; part < 2; part++) { /* len is the value's in the end */
+			if (!bytes_header(at, (size_t)(reader.end - at), &header, &len))
+				return element_mistyped(fields, key, i, expected, err);
+			at += header + len;
+		}
+		if (len > array.longest_bytes) {
+			array.longest_bytes = len;
+			array.longest_index = i;
+		}
+	}
+	array.elements.len = (size_t)(at - reader.at);
+	*ret_array = array;
+	return 0;
+}
+
+struct pair_iter pair_iter_of(const struct pair_array *array)
+{
+	return (struct pair_iter){.at = array->elements.data, .left = array->count};
+}
+
+bool pair_iter_next(struct pair_iter *iter, struct span *ret_key, struct span *ret_value)
+{
+	if (iter->left == 0)
+		return false;
+	iter->left--;
+	*ret_key = bytes_at(iter->at + pair_header(iter->at, SIZE_MAX));
+	*ret_value = bytes_at(ret_key->data + ret_key->len);
+	iter->at = ret_value->data + ret_value->len;
+	return true;
+}
+
 /* One unsigned integer: the forms that encoders use for them first, the rest by mp_read. The reader moves on success.
  */
 static inline bool read_u64(struct mp_reader *reader, uint64_t *ret_value)

@@ -87,6 +87,29 @@ struct byte_iter byte_iter_of(const struct byte_array *array);
 /* False at the end. A nil element has data NULL; an empty one does not. */
 bool byte_iter_next(struct byte_iter *iter, struct span *ret_bytes);
 
+/* An array of [key, value], both checked to be bytes (bin or str). */
+struct pair_array {
+	struct span elements; /* encoded, without the array's header */
+	uint32_t count;
+	uint32_t longest_index;
+	uint64_t longest_bytes; /* of a value */
+};
+
+/* One pass over the elements. Errors as field_byte_array. */
+int field_pair_array(const struct fields *fields, enum key key, struct pair_array *ret_array, struct error *err);
+
+struct pair_iter {
+	const uint8_t *at;
+	uint32_t left;
+};
+
+struct pair_iter pair_iter_of(const struct pair_array *array);
+/* False at the end. It needs no error: the elements were checked. */
+bool pair_iter_next(struct pair_iter *iter, struct span *ret_key, struct span *ret_value);
+
+/* The bytes whose encoding (bin or str, checked before) begins at `encoded`. */
+struct span bytes_at(const uint8_t *encoded);
+
 /* An array of unsigned integers, all checked. */
 struct u64_array {
 	struct span elements;

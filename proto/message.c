@@ -191,13 +191,23 @@ void response_begin(struct mp_writer *writer, uint32_t msgid, size_t field_count
 	mp_write_map(writer, field_count);
 }
 
-int response_error(struct mp_writer *writer, uint32_t msgid, const struct error *err)
+void response_error_begin(struct mp_writer *writer, uint32_t msgid, const struct error *err, size_t extra_count)
 {
 	frame_begin(writer);
 	mp_write_array(writer, 4);
 	mp_write_u64(writer, TYPE_RESPONSE);
 	mp_write_u64(writer, msgid);
-	error_encode(writer, err);
+	error_encode(writer, err, extra_count);
+}
+
+int response_error_end(struct mp_writer *writer)
+{
 	mp_write_nil(writer);
 	return frame_end(writer);
+}
+
+int response_error(struct mp_writer *writer, uint32_t msgid, const struct error *err)
+{
+	response_error_begin(writer, msgid, err, 0);
+	return response_error_end(writer);
 }

@@ -67,10 +67,14 @@ void response_begin(struct mp_writer *writer, uint32_t msgid, size_t field_count
 /* A whole frame: 0 or -1 as frame_end. */
 int response_error(struct mp_writer *writer, uint32_t msgid, const struct error *err);
 
+/* The same in two parts: in between, extra_count keys with values of the error's map are written. */
+void response_error_begin(struct mp_writer *writer, uint32_t msgid, const struct error *err, size_t extra_count);
+int response_error_end(struct mp_writer *writer);
+
 /* ---- errors on the wire (error_codec.c) ---------------------------------------------------------------------- */
 
-/* The error map: code, message, and every field that is set. */
-void error_encode(struct mp_writer *writer, const struct error *err);
+/* The error map: code, message, and every field that is set; extra_count keys with values follow. */
+void error_encode(struct mp_writer *writer, const struct error *err, size_t extra_count);
 
 /* *ret_error is always an error afterwards: the one that was sent; if the map is no error map, ERR_SERIALIZATION that
  * says so. A code that is not known is ERR_OTHER with code_name; fields not known are passed over (mp_map_find on the

@@ -55,18 +55,32 @@ void call_send(struct call *call, struct buf *answer)
 	end(call, NULL);
 }
 
-void call_fail(struct call *call, const struct error *err)
+bool call_fail_begin(struct call *call, struct mp_writer *writer, const struct error *err, size_t extra_count)
 {
 	struct buf *out = conn_output_begin(call->conn);
-	if (out != NULL) {
-		struct mp_writer writer;
-		mp_writer_init(&writer, out);
-		if (response_error(&writer, call->msgid, err) != 0)
-			conn_abort(call->conn, "no memory for its answers");
-		else
-			conn_output_end(call->conn);
+	if (out == NULL) {
+		end(call, err);
+		return false;
 	}
+	mp_writer_init(writer, out);
+	response_error_begin(writer, call->msgid, err, extra_count);
+	return true;
+}
+
+void call_fail_end(struct call *call, struct mp_writer *writer, const struct error *err)
+{
+	if (response_error_end(writer) != 0)
+		conn_abort(call->conn, "no memory for its answers");
+	else
+		conn_output_end(call->conn);
 	end(call, err);
+}
+
+void call_fail(struct call *call, const struct error *err)
+{
+	struct mp_writer writer;
+	if (call_fail_begin(call, &writer, err, 0))
+		call_fail_end(call, &writer, err);
 }
 
 void call_fail_stream_not_found(struct call *call, struct span name)

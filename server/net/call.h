@@ -43,6 +43,10 @@ void call_reply_end(struct call *call, struct mp_writer *writer);
 void call_send(struct call *call, struct buf *answer);
 
 void call_fail(struct call *call, const struct error *err);
+/* The same in two parts, for an error that carries extra_count more fields, written in between. False: the connection
+ * is gone, and the call has ended. */
+bool call_fail_begin(struct call *call, struct mp_writer *writer, const struct error *err, size_t extra_count);
+void call_fail_end(struct call *call, struct mp_writer *writer, const struct error *err);
 void call_fail_stream_not_found(struct call *call, struct span name);
 /* The error is the connection's last answer, after those that are owed. */
 void call_fail_connection(struct call *call, const struct error *err);

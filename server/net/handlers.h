@@ -15,7 +15,7 @@
 /* owner: a buffer that holds the frame and may be taken ({0} is left), or NULL. */
 typedef void (*handler)(struct call *call, const struct request *request, struct buf *owner);
 
-/* handlers_info.c, handlers_read.c, handlers_write.c, handlers_stats.c: one per row of methods.def. */
+/* handlers_*.c: one per row of methods.def. */
 #define METHOD(suffix, name, right)                                                                                    \
 	void handle_##suffix(struct call *call, const struct request *request, struct buf *owner);
 #include "methods.def"
@@ -27,8 +27,5 @@ void reads_go_on(struct net *net);
 bool reads_may_go_on(const struct net *net);
 /* The session's connection is closed: nothing of it is left waiting. */
 void reads_drop(struct net *net, struct session *session);
-
-/* What the engine has completed; every op was submitted by handlers_write.c. Frees it. */
-void handle_completed(struct op *op);
 
 #endif

@@ -1,6 +1,7 @@
 /*
  * handlers_info: hello, ping, and questions about streams: all answered at once, from memory.
  */
+#include "checkpoint.h"
 #include "handlers.h"
 #include "log.h"
 
@@ -70,17 +71,17 @@ void handle_CURRENT_SEGMENT_START_ID(struct call *call, const struct request *re
 		return;
 	}
 	struct stream *stream = engine_find(call->net->engine, (const char *)name.data, name.len);
+	struct stream_info info = {0};
+	if (stream != NULL)
+		engine_stream_info(call->net->engine, stream, &info);
 	struct mp_writer writer;
 	if (!call_reply_begin(call, &writer, 1))
 		return;
 	mp_write_key(&writer, KEY_ID);
-	if (stream != NULL) {
-		struct stream_info info;
-		engine_stream_info(call->net->engine, stream, &info);
+	if (info.segments > 0) /* a shard's log has none at first */
 		mp_write_u64(&writer, info.active_start);
-	} else {
+	else
 		mp_write_nil(&writer);
-	}
 	call_reply_end(call, &writer);
 }
 
@@ -118,6 +119,30 @@ void handle_STREAM_INFO(struct call *call, const struct request *request, struct
 		mp_write_u64(&writer, rows[i].value);
 	}
 	call_reply_end(call, &writer);
+}
+
+static void answer_count(struct call *call, uint64_t count)
+{
+	struct mp_writer writer;
+	if (!call_reply_begin(call, &writer, 1))
+		return;
+	mp_write_key(&writer, KEY_COUNT);
+	mp_write_u64(&writer, count);
+	call_reply_end(call, &writer);
+}
+
+void handle_SHARD_COUNT(struct call *call, const struct request *request, struct buf *owner)
+{
+	(void)request;
+	(void)owner;
+	answer_count(call, engine_shard_count(call->net->engine));
+}
+
+void handle_CHECKPOINT_COUNT(struct call *call, const struct request *request, struct buf *owner)
+{
+	(void)request;
+	(void)owner;
+	answer_count(call, engine_checkpoint_count(call->net->engine));
 }
 
 struct listing {

@@ -1,5 +1,5 @@
 /*
- * handlers_read: get, get_batch, iter.
+ * handlers_read: get, get_batch, iter, iter_shard.
  *
  * A read is tried at once on the loop thread, as long as nothing has to wait and little is asked; what is more goes
  * to libuv's pool, with room for its answer counted as in flight. There it has slices of time, so that much work of
@@ -89,15 +89,10 @@ static void run(struct read_call *read)
 	uv_queue_work(&net->loop, &read->work, pool_work, pool_done); /* fails only without a callback */
 }
 
-/* NULL: no such stream, or no memory; the call was answered. */
-static struct read_call *start(struct call *call, enum read_kind kind, struct span name)
+/* NULL: no memory; the call was answered. */
+static struct read_call *start_on(struct call *call, enum read_kind kind, struct stream *stream)
 {
 	struct net *net = call->net;
-	struct stream *stream = engine_find(net->engine, (const char *)name.data, name.len);
-	if (stream == NULL) {
-		call_fail_stream_not_found(call, name);
-		return NULL;
-	}
 	struct read_call *read = malloc(sizeof(*read));
 	if (read == NULL) {
 		struct error err;
@@ -118,6 +113,16 @@ static struct read_call *start(struct call *call, enum read_kind kind, struct sp
 		.cancelled_arg = call->conn,
 	};
 	return read;
+}
+
+/* NULL: no such stream, or no memory; the call was answered. */
+static struct read_call *start(struct call *call, enum read_kind kind, struct span name)
+{
+	struct stream *stream = engine_find(call->net->engine, (const char *)name.data, name.len);
+	if (stream != NULL)
+		return start_on(call, kind, stream);
+	call_fail_stream_not_found(call, name);
+	return NULL;
 }
 
 void handle_GET(struct call *call, const struct request *request, struct buf *owner)
@@ -274,7 +279,6 @@ void reads_drop(struct net *net, struct session *session)
 /* ---- iter ------------------------------------------------------------------------------------------------------- */
 
 struct iter_params {
-	struct span name;
 	bool has_start;
 	uint64_t start_id, max_entries, max_bytes, wait_ms;
 };
@@ -282,37 +286,26 @@ struct iter_params {
 static int iter_params_of(const struct fields *params, struct iter_params *ret, struct error *err)
 {
 	ret->has_start = fields_has(params, KEY_START_ID);
-	if (field_stream(params, &ret->name, err) != 0 ||
-		field_u64_or(params, KEY_START_ID, 0, &ret->start_id, err) != 0 ||
+	if (field_u64_or(params, KEY_START_ID, 0, &ret->start_id, err) != 0 ||
 		field_u64_or(params, KEY_MAX_ENTRIES, UINT64_MAX, &ret->max_entries, err) != 0 ||
 		field_u64_or(params, KEY_MAX_BYTES, ITER_DEFAULT_BYTES, &ret->max_bytes, err) != 0)
 		return -1;
 	return field_u64_or(params, KEY_WAIT_MS, 0, &ret->wait_ms, err);
 }
 
-void handle_ITER(struct call *call, const struct request *request, struct buf *owner)
+static void run_iter(struct read_call *read, const struct iter_params *params)
 {
-	(void)owner;
-	struct net *net = call->net;
-	struct iter_params params;
-	struct error err;
-	if (iter_params_of(&request->params, &params, &err) != 0) {
-		call_fail(call, &err);
-		return;
-	}
-	struct read_call *read = start(call, READ_ITER, params.name);
-	if (read == NULL)
-		return;
+	struct net *net = read->call.net;
 	struct read_job *job = &read->job;
-	job->has_start = params.has_start;
-	job->start = params.has_start ? params.start_id : job->view.first;
-	job->max_entries = params.max_entries;
-	job->max_bytes = params.max_bytes;
+	job->has_start = params->has_start;
+	job->start = params->has_start ? params->start_id : job->view.first;
+	job->max_entries = params->max_entries;
+	job->max_bytes = params->max_bytes;
 	set_iter_limit(read);
-	if (params.wait_ms > 0 && job->start >= job->view.end) {
-		struct session *session = conn_user(call->conn);
+	if (params->wait_ms > 0 && job->start >= job->view.end) {
+		struct session *session = conn_user(read->call.conn);
 		uint64_t wait_ms =
-			params.wait_ms < net->options.max_wait_ms ? params.wait_ms : net->options.max_wait_ms;
+			params->wait_ms < net->options.max_wait_ms ? params->wait_ms : net->options.max_wait_ms;
 		read->waiter = (struct waiter){
 			.wake_cb = woken, .id = job->start, .deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS};
 		if (waiters_add(net->waiters, &read->waiter, job->stream, &session->waiting))
@@ -320,4 +313,43 @@ void handle_ITER(struct call *call, const struct request *request, struct buf *o
 	}
 	call_charge(&read->call, sizeof(*read));
 	run(read);
+}
+
+void handle_ITER(struct call *call, const struct request *request, struct buf *owner)
+{
+	(void)owner;
+	struct span name;
+	struct iter_params params;
+	struct error err;
+	if (field_stream(&request->params, &name, &err) != 0 || iter_params_of(&request->params, &params, &err) != 0) {
+		call_fail(call, &err);
+		return;
+	}
+	struct read_call *read = start(call, READ_ITER, name);
+	if (read != NULL)
+		run_iter(read, &params);
+}
+
+void handle_ITER_SHARD(struct call *call, const struct request *request, struct buf *owner)
+{
+	(void)owner;
+	uint64_t shard;
+	struct iter_params params;
+	struct error err;
+	if (field_u64(&request->params, KEY_SHARD, &shard, &err) != 0 ||
+		iter_params_of(&request->params, &params, &err) != 0) {
+		call_fail(call, &err);
+		return;
+	}
+	uint32_t count = engine_shard_count(call->net->engine);
+	if (shard >= count) {
+		error_set(&err, ERR_CONFIG,
+			"there is no shard %" PRIu64 ": the log has %" PRIu32 ", from 0 to %" PRIu32, shard, count,
+			count - 1);
+		call_fail(call, &err);
+		return;
+	}
+	struct read_call *read = start_on(call, READ_ITER, engine_shard(call->net->engine, (uint32_t)shard));
+	if (read != NULL)
+		run_iter(read, &params);
 }

@@ -2,6 +2,7 @@
  * handlers_stats: what an operator asks first, as one map of maps. Units are in the names; rows without a unit are
  * counts since the start, or, where the name says no event, gauges.
  */
+#include "checkpoint.h"
 #include "clock.h"
 #include "handlers.h"
 
@@ -202,6 +203,30 @@ static void write_writer(struct mp_writer *writer, uint32_t number, const struct
 	write_histogram(writer, "queue_us", &stats->queue_ns, NS_PER_US);
 }
 
+static void write_checkpoints(struct mp_writer *writer, const struct net *net)
+{
+	struct checkpoint_stats stats;
+	engine_checkpoint_stats(net->engine, &stats);
+	const struct row rows[] = {
+		{"count", stats.count},
+		{"records", stats.records},
+		{"log_bytes", stats.bytes},
+		{"damage_found", stats.damage_found},
+		{"created", stats.created},
+		{"loaded", stats.loaded},
+		{"groups", stats.groups},
+		{"compactions", stats.compactions},
+	};
+	mp_write_str(writer, "checkpoints");
+	mp_write_map(writer, 2 + COUNT_OF(rows) + 1);
+	mp_write_str(writer, "failed");
+	mp_write_bool(writer, stats.failed);
+	mp_write_str(writer, "failed_reason");
+	mp_write_str(writer, stats.failed_reason);
+	write_rows(writer, rows, COUNT_OF(rows));
+	write_histogram(writer, "sync_us", &stats.sync_ns, NS_PER_US);
+}
+
 /* Shard n belongs to writer n modulo the number of writers. */
 static void write_writers(struct mp_writer *writer, const struct net *net, uint32_t writer_count)
 {
@@ -227,7 +252,7 @@ void handle_STATS(struct call *call, const struct request *request, struct buf *
 	struct engine_stats stats;
 	struct mp_writer writer;
 	engine_stats(net->engine, &stats);
-	if (!call_reply_begin(call, &writer, 7))
+	if (!call_reply_begin(call, &writer, 8))
 		return;
 	write_server(&writer, net);
 	write_connections(&writer, net);
@@ -235,6 +260,7 @@ void handle_STATS(struct call *call, const struct request *request, struct buf *
 	write_errors(&writer, net);
 	write_engine(&writer, &stats);
 	write_recovery(&writer, &stats.recovery);
+	write_checkpoints(&writer, net);
 	write_writers(&writer, net, stats.writer_count);
 	call_reply_end(call, &writer);
 }

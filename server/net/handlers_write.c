@@ -1,5 +1,6 @@
 /*
- * handlers_write: append, append_batch, truncate, sync: requests that go through the engine's queue.
+ * handlers_write: append, append_batch, their like for a shard, truncate, sync: requests that go through the engine's
+ * queue as one op. (Batches over many shards: handlers_shard_batch.c.)
  *
  * The entries of an append stay encoded: they are copied once out of the read buffer if the frame is small, or the
  * whole receive buffer becomes the request's; the writer thread decodes them from there, one by one.
@@ -10,6 +11,8 @@
 
 #include "frame.h"
 #include "handlers.h"
+#include "handlers_write.h"
+#include "shard_key.h"
 
 /* Less than this is copied rather than keeping a receive buffer. */
 #define COPY_MAX 4096
@@ -21,6 +24,7 @@ struct write_call {
 	struct byte_array entries; /* append_batch */
 	struct byte_iter iter;
 	struct span entry; /* append */
+	uint32_t shard;	   /* those for a shard */
 	struct buf owner;
 	uint8_t bytes[];
 };
@@ -34,6 +38,8 @@ static struct write_call *of_source(struct entry_source *source)
 {
 	return (struct write_call *)((char *)source - offsetof(struct write_call, source));
 }
+
+static void completed(struct op *op);
 
 static void free_write(struct write_call *write)
 {
@@ -69,6 +75,19 @@ static void next_of_entries(struct entry_source *source, const uint8_t **ret_byt
 	*ret_len = entry.len;
 }
 
+static struct entry_source source_of_entry(struct span entry)
+{
+	return (struct entry_source){.count = 1, .total_bytes = entry.len, .rewind = rewind_entry, .next = next_entry};
+}
+
+static struct entry_source source_of_entries(const struct byte_array *entries)
+{
+	return (struct entry_source){.count = entries->count,
+		.total_bytes = entries->total_bytes,
+		.rewind = rewind_entries,
+		.next = next_of_entries};
+}
+
 /* ---- on the way in ----------------------------------------------------------------------------------------------- */
 
 /* The call moves into memory of its own, with the bytes that `keep` spans; keep points to their new place then.
@@ -85,6 +104,7 @@ static struct write_call *start(struct call *call, struct span *keep, struct buf
 		return NULL;
 	}
 	*write = (struct write_call){.call = *call};
+	write->op.done_cb = completed;
 	if (take) {
 		write->owner = *owner;
 		*owner = (struct buf){0};
@@ -108,7 +128,7 @@ static void submit(struct write_call *write, const struct span *name)
 	free_write(write);
 }
 
-static int check_entry_len(const struct call *call, uint64_t len, uint64_t index, struct error *err)
+int check_entry_len(const struct call *call, uint64_t len, uint64_t index, struct error *err)
 {
 	uint64_t limit = call->net->options.max_message_bytes - ENTRY_OVERHEAD_BYTES;
 	if (len <= limit)
@@ -162,8 +182,7 @@ void handle_APPEND(struct call *call, const struct request *request, struct buf 
 	if (write == NULL)
 		return;
 	write->entry = entry;
-	write->source =
-		(struct entry_source){.count = 1, .total_bytes = entry.len, .rewind = rewind_entry, .next = next_entry};
+	write->source = source_of_entry(entry);
 	submit_append(write, &params);
 }
 
@@ -182,12 +201,68 @@ void handle_APPEND_BATCH(struct call *call, const struct request *request, struc
 	if (write == NULL)
 		return;
 	write->entries = entries;
-	write->source = (struct entry_source){.count = entries.count,
-		.total_bytes = entries.total_bytes,
-		.rewind = rewind_entries,
-		.next = next_of_entries};
+	write->source = source_of_entries(&entries);
 	write->op.batch = true;
 	submit_append(write, &params);
+}
+
+/* ---- to the log of a key's shard ------------------------------------------------------------------------------- */
+
+static void submit_to_shard(struct write_call *write, struct span key, bool sync)
+{
+	struct error err;
+	struct engine *engine = write->call.net->engine;
+	write->shard = shard_of_key(key.data, key.len, engine_shard_count(engine));
+	write->op.kind = OP_APPEND;
+	write->op.source = &write->source;
+	write->op.sync = sync;
+	write->source.rewind(&write->source);
+	if (engine_submit_shard(engine, &write->op, write->shard, &err) == 0)
+		return;
+	call_fail(&write->call, &err);
+	free_write(write);
+}
+
+void handle_SHARD_APPEND(struct call *call, const struct request *request, struct buf *owner)
+{
+	struct span key, value;
+	bool sync;
+	struct error err;
+	if (field_bytes(&request->params, KEY_KEY, &key, &err) != 0 ||
+		field_bytes(&request->params, KEY_VALUE, &value, &err) != 0 ||
+		field_bool_or(&request->params, KEY_SYNC, false, &sync, &err) != 0 ||
+		check_entry_len(call, value.len, 0, &err) != 0) {
+		call_fail(call, &err);
+		return;
+	}
+	struct write_call *write = start(call, &value, owner);
+	if (write == NULL)
+		return;
+	write->entry = value;
+	write->source = source_of_entry(value);
+	submit_to_shard(write, key, sync);
+}
+
+void handle_SHARD_APPEND_BATCH_FOR_KEY(struct call *call, const struct request *request, struct buf *owner)
+{
+	struct span key;
+	struct byte_array values;
+	bool sync;
+	struct error err;
+	if (field_bytes(&request->params, KEY_KEY, &key, &err) != 0 ||
+		field_byte_array(&request->params, KEY_VALUES, false, &values, &err) != 0 ||
+		field_bool_or(&request->params, KEY_SYNC, false, &sync, &err) != 0 ||
+		check_entry_len(call, values.longest_bytes, values.longest_index, &err) != 0) {
+		call_fail(call, &err);
+		return;
+	}
+	struct write_call *write = start(call, &values.elements, owner);
+	if (write == NULL)
+		return;
+	write->entries = values;
+	write->source = source_of_entries(&values);
+	write->op.batch = true;
+	submit_to_shard(write, key, sync);
 }
 
 void handle_TRUNCATE(struct call *call, const struct request *request, struct buf *owner)
@@ -228,6 +303,27 @@ void handle_SYNC(struct call *call, const struct request *request, struct buf *o
 
 /* ---- on the way out ---------------------------------------------------------------------------------------------- */
 
+static void write_ids(struct mp_writer *writer, const struct write_call *write)
+{
+	const struct op *op = &write->op;
+	enum method method = write->call.method;
+	bool sharded = method == METHOD_SHARD_APPEND || method == METHOD_SHARD_APPEND_BATCH_FOR_KEY;
+	if (sharded) {
+		mp_write_key(writer, KEY_SHARD);
+		mp_write_u64(writer, write->shard);
+	}
+	mp_write_key(writer, op->batch ? KEY_FIRST : KEY_ID);
+	mp_write_u64(writer, op->first);
+	if (op->batch) {
+		mp_write_key(writer, KEY_END);
+		mp_write_u64(writer, op->end);
+	}
+	if (!sharded) {
+		mp_write_key(writer, KEY_DURABLE);
+		mp_write_bool(writer, op->durable);
+	}
+}
+
 static void answer(struct write_call *write)
 {
 	const struct op *op = &write->op;
@@ -239,19 +335,12 @@ static void answer(struct write_call *write)
 		mp_write_key(&writer, KEY_SEGMENTS_DELETED);
 		mp_write_u64(&writer, op->segments_deleted);
 	} else if (op->kind == OP_APPEND) {
-		mp_write_key(&writer, op->batch ? KEY_FIRST : KEY_ID);
-		mp_write_u64(&writer, op->first);
-		if (op->batch) {
-			mp_write_key(&writer, KEY_END);
-			mp_write_u64(&writer, op->end);
-		}
-		mp_write_key(&writer, KEY_DURABLE);
-		mp_write_bool(&writer, op->durable);
+		write_ids(&writer, write);
 	}
 	call_reply_end(&write->call, &writer);
 }
 
-void handle_completed(struct op *op)
+static void completed(struct op *op)
 {
 	struct write_call *write = of_op(op);
 	if (op->error != NULL)

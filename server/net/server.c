@@ -70,7 +70,7 @@ static void on_wake(uv_async_t *async)
 		next = op->next;
 		if (op->stream != NULL)
 			waiters_touch(net->waiters, op->stream);
-		handle_completed(op);
+		op->done_cb(op);
 	}
 }
 

@@ -154,6 +154,10 @@ class Client:
             self._receive()
         return number in self._answers
 
+    def answered(self, number):
+        """Whether the answer was taken already; looks no further."""
+        return number in self._answers
+
     def call(self, method, /, **params):
         return self.wait(self.send(method, **params))
 
@@ -307,8 +311,63 @@ class Client:
     def sync(self, stream=None):
         return self.call("sync", **_present(stream=stream))
 
+    # ---- shards and checkpoints ----
+
+    def shard_append(self, key, value, sync=None):
+        return self.call("shard_append", **_present(key=key, value=value, sync=sync))
+
+    def shard_append_batch(self, entries, sync=None):
+        """`entries` are pairs of key and value; the answer's results are [shard, id] for each."""
+        return self.call("shard_append_batch", **_present(entries=entries, sync=sync))["results"]
+
+    def shard_append_batch_for_key(self, key, values, sync=None):
+        return self.call("shard_append_batch_for_key", **_present(key=key, values=values, sync=sync))
+
+    def iter_shard(self, shard, start_id=None, max_entries=None, max_bytes=None, wait_ms=None):
+        return self.call("iter_shard", **_present(shard=shard, start_id=start_id, max_entries=max_entries,
+                                                  max_bytes=max_bytes, wait_ms=wait_ms))
+
+    def scan_shard(self, shard, start_id=None, **limits):
+        """All entries of a shard that can be read now, as (id, entry)."""
+        while True:
+            part = self.iter_shard(shard, start_id, **limits)
+            yield from enumerate(part["entries"], part["first"])
+            start_id = part["next"]
+            if start_id >= part["end"]:
+                return
+
+    def create_checkpoint(self, id):
+        return self.call("create_checkpoint", id=id)
+
+    def load_checkpoint(self, id):
+        return self.call("load_checkpoint", id=id)
+
+    def load_latest_checkpoint(self):
+        return self.call("load_latest_checkpoint")
+
+    def list_checkpoints(self, limit=None):
+        """[[id, timestamp]...], oldest first."""
+        return self.call("list_checkpoints", **_present(limit=limit))["checkpoints"]
+
+    def prune_before_checkpoint(self, id):
+        return self.call("prune_before_checkpoint", id=id)
+
+    def compact_checkpoints(self, keep_latest_n):
+        return self.call("compact_checkpoints", keep_latest_n=keep_latest_n)
+
+    def shard_count(self):
+        return self.call("shard_count")["count"]
+
+    def checkpoint_count(self):
+        return self.call("checkpoint_count")["count"]
+
     def stats(self):
         return self.call("stats")
+
+
+def shard_name(shard):
+    """The stream that is the log of a shard."""
+    return "shard_%02d" % shard
 
 
 def _present(**params):

@@ -1,11 +1,16 @@
 #include "fake_engine.h"
 
+#include "checkpoint.h"
+
 #include <pthread.h>
+#include <errno.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define STREAMS_MAX 64
+#define SHARD_COUNT 4
 
 struct entry {
 	uint8_t *bytes;
@@ -15,6 +20,7 @@ struct entry {
 struct stream {
 	char name[STREAM_NAME_MAX + 1];
 	size_t name_len;
+	bool is_shard; /* there without entries, too */
 	struct entry *entries;
 	uint64_t first, end, cap;
 	void *user;
@@ -33,6 +39,8 @@ struct engine {
 
 static atomic_bool cold;
 static _Atomic uint64_t damaged = UINT64_MAX;
+static _Atomic uint32_t failing_shard = UINT32_MAX;
+static enum error_outcome failing_outcome;
 
 struct engine *fake_engine_new(const struct engine_hooks *hooks)
 {
@@ -41,6 +49,11 @@ struct engine *fake_engine_new(const struct engine_hooks *hooks)
 	engine->hooks = *hooks;
 	engine->held_tail = &engine->held;
 	engine->done_tail = &engine->done;
+	for (unsigned i = 0; i < SHARD_COUNT; i++) {
+		struct stream *stream = &engine->streams[engine->stream_count++];
+		stream->name_len = (size_t)snprintf(stream->name, sizeof(stream->name), "shard_%02u", i);
+		stream->is_shard = true;
+	}
 	return engine;
 }
 
@@ -65,6 +78,12 @@ void fake_engine_damage(uint64_t id)
 	atomic_store(&damaged, id);
 }
 
+void fake_engine_fail_shard(uint32_t shard, enum error_outcome outcome)
+{
+	failing_outcome = outcome;
+	atomic_store(&failing_shard, shard);
+}
+
 uint64_t fake_engine_ops_held(struct engine *engine)
 {
 	pthread_mutex_lock(&engine->lock);
@@ -86,9 +105,15 @@ static struct stream *find(struct engine *engine, const char *name, size_t len)
 	return NULL;
 }
 
-static void append(struct op *op)
+static void append(struct engine *engine, struct op *op)
 {
 	struct stream *stream = op->stream;
+	if (stream == engine_shard(engine, atomic_load(&failing_shard))) {
+		op->error = malloc(sizeof(*op->error));
+		error_set_io(op->error, EIO, "write", stream->name);
+		error_set_outcome(op->error, failing_outcome);
+		return;
+	}
 	if (op->has_expected && op->expected_id != stream->end) {
 		op->error = malloc(sizeof(*op->error));
 		error_set(op->error, ERR_CONFLICT, "conflict");
@@ -122,7 +147,7 @@ static void complete_held(struct engine *engine)
 		engine->held_count--;
 		op->next = NULL;
 		if (op->kind == OP_APPEND) {
-			append(op);
+			append(engine, op);
 		} else if (op->kind == OP_TRUNCATE && op->safe_id > op->stream->first) {
 			op->stream->first = op->safe_id < op->stream->end ? op->safe_id : op->stream->end;
 			op->segments_deleted = 1;
@@ -155,6 +180,14 @@ void fake_engine_hold(struct engine *engine, bool hold)
 /* ---- engine.h ------------------------------------------------------------------------------------------------------
  */
 
+static void hold(struct engine *engine, struct op *op)
+{
+	op->next = NULL;
+	*engine->held_tail = op;
+	engine->held_tail = &op->next;
+	engine->held_count++;
+}
+
 int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err)
 {
 	pthread_mutex_lock(&engine->lock);
@@ -172,12 +205,44 @@ int engine_submit(struct engine *engine, struct op *op, const char *name, size_t
 			return -1;
 		}
 	}
-	op->next = NULL;
-	*engine->held_tail = op;
-	engine->held_tail = &op->next;
-	engine->held_count++;
+	hold(engine, op);
 	pthread_mutex_unlock(&engine->lock);
 	return 0;
+}
+
+struct stream *engine_shard(struct engine *engine, uint32_t shard)
+{
+	return shard < SHARD_COUNT ? &engine->streams[shard] : NULL;
+}
+
+int engine_submit_shard(struct engine *engine, struct op *op, uint32_t shard, struct error *err)
+{
+	(void)err;
+	pthread_mutex_lock(&engine->lock);
+	op->stream = engine_shard(engine, shard);
+	hold(engine, op);
+	pthread_mutex_unlock(&engine->lock);
+	return 0;
+}
+
+/* There are none here: what is asked about them is tested with the real engine. */
+int engine_submit_checkpoint(struct engine *engine, struct checkpoint_op *checkpoint, struct error *err)
+{
+	(void)engine;
+	(void)checkpoint;
+	return error_set(err, ERR_NO_CHECKPOINTS, "there are no checkpoints");
+}
+
+uint64_t engine_checkpoint_count(struct engine *engine)
+{
+	(void)engine;
+	return 0;
+}
+
+void engine_checkpoint_stats(struct engine *engine, struct checkpoint_stats *ret_stats)
+{
+	(void)engine;
+	*ret_stats = (struct checkpoint_stats){0};
 }
 
 void engine_kick(struct engine *engine)
@@ -207,7 +272,7 @@ struct stream *engine_find(struct engine *engine, const char *name, size_t name_
 {
 	pthread_mutex_lock(&engine->lock);
 	struct stream *stream = find(engine, name, name_len);
-	if (stream != NULL && stream->end == 0)
+	if (stream != NULL && stream->end == 0 && !stream->is_shard)
 		stream = NULL;
 	pthread_mutex_unlock(&engine->lock);
 	return stream;
@@ -248,7 +313,7 @@ bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, c
 	(void)after_len;
 	for (size_t i = 0; i < engine->stream_count; i++) {
 		struct stream *stream = &engine->streams[i];
-		if (stream->name_len < prefix_len || memcmp(stream->name, prefix, prefix_len) != 0)
+		if (stream->end == 0 || stream->name_len < prefix_len || memcmp(stream->name, prefix, prefix_len) != 0)
 			continue;
 		if (limit-- == 0)
 			return true;
@@ -302,5 +367,5 @@ void engine_writer_stats(struct engine *engine, uint32_t writer, struct writer_s
 uint32_t engine_shard_count(const struct engine *engine)
 {
 	(void)engine;
-	return 4;
+	return SHARD_COUNT;
 }

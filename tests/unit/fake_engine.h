@@ -22,6 +22,8 @@ void fake_engine_hold(struct engine *engine, bool hold);
 void fake_engine_cold(bool cold);
 /* An entry with this id cannot be read (UINT64_MAX: none). */
 void fake_engine_damage(uint64_t id);
+/* Appends to this shard fail with Io, with that outcome (UINT32_MAX: to none). */
+void fake_engine_fail_shard(uint32_t shard, enum error_outcome outcome);
 uint64_t fake_engine_ops_held(struct engine *engine);
 
 #endif

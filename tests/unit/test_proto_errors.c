@@ -49,7 +49,7 @@ static struct span encode(struct buf *buf, const struct error *e)
 	struct mp_writer writer;
 	buf->len = 0;
 	mp_writer_init(&writer, buf);
-	error_encode(&writer, e);
+	error_encode(&writer, e, 0);
 	cr_assert(!writer.failed, "encoded");
 	struct mp_reader reader = {buf->data, buf->data + buf->len};
 	cr_assert(mp_skip(&reader) == 0 && reader.at == reader.end, "one well-formed value");

@@ -10,6 +10,7 @@
 #include "buf.h"
 #include "frame.h"
 #include "message.h"
+#include "shard_key.h"
 
 struct example {
 	char name[64], kind[32];
@@ -270,13 +271,8 @@ static void check_request(const struct example *example, struct span payload)
 	struct error err;
 	cr_assert(request_decode(payload, &request, &err) == 0, "%s: %s", example->name, err.message);
 	bool notification = strcmp(example->kind, "notification") == 0;
-	bool later = strcmp(example->kind, "later") == 0;
 	cr_assert(request.notification == notification, "%s", example->name);
-	cr_assert((request.method == METHOD_UNKNOWN) == later, "%s: method", example->name);
-	if (later) {
-		cr_assert(request_unknown_method(&request, &err) == -1 && err.code == ERR_UNKNOWN_METHOD, "unknown");
-		return;
-	}
+	cr_assert(request.method != METHOD_UNKNOWN, "%s: method", example->name);
 	if (notification || example->wide)
 		return;
 	struct buf again = {0};
@@ -321,7 +317,15 @@ static void check_response(const struct example *example, struct span payload)
 	uint32_t required = error_required_fields(err.code), optional = error_optional_fields(err.code);
 	cr_assert((err.fields & required) == required, "%s: lacks a field that it always has", example->name);
 	cr_assert((err.fields & ~(required | optional)) == 0, "%s: a field that is not its own", example->name);
-	cr_assert(response_error(&writer, response.msgid, &err) == 0, "%s", example->name);
+	/* What shard_append_batch adds to an error is no field of it. */
+	struct span results;
+	bool in_part = mp_map_find(response.error, "results", &results) == 0;
+	response_error_begin(&writer, response.msgid, &err, in_part);
+	if (in_part) {
+		mp_write_key(&writer, KEY_RESULTS);
+		mp_write_raw(&writer, results.data, results.len);
+	}
+	cr_assert(response_error_end(&writer) == 0, "%s", example->name);
 	cr_assert(again.len == example->bytes.len && memcmp(again.data, example->bytes.data, again.len) == 0,
 		"%s: our encoder writes other bytes", example->name);
 	buf_free(&again);
@@ -352,8 +356,7 @@ Test(examples, replay)
 	unsigned count = 0;
 	for (; next_example(&at, &example); count++) {
 		const char *kind = example.kind;
-		bool request =
-			strcmp(kind, "request") == 0 || strcmp(kind, "later") == 0 || strcmp(kind, "notification") == 0;
+		bool request = strcmp(kind, "request") == 0 || strcmp(kind, "notification") == 0;
 		bool response = strcmp(kind, "response") == 0 || strcmp(kind, "error") == 0;
 		if (request || response) {
 			struct span payload = payload_of(&example);
@@ -367,7 +370,7 @@ Test(examples, replay)
 		}
 		free_example(&example);
 	}
-	cr_assert(count > 70, "only %u examples were found", count);
+	cr_assert(count > 85, "only %u examples were found", count);
 }
 
 /* ---- nothing is left out ---------------------------------------------------------------------------------------- */
@@ -390,9 +393,6 @@ Test(examples, every_method_has_one)
 #define METHOD(suffix, name, right)                                                                                    \
 	cr_assert(has_example_of("request", ", \"" name "\", {"), "no example of " name);                              \
 	cr_assert(strstr(page, "\n### " name "\n") != NULL, "no section " name);
-#define METHOD_LATER(suffix, name, right)                                                                              \
-	cr_assert(has_example_of("later", ", \"" name "\", {"), "no example of " name);                                \
-	cr_assert(strstr(page, "\n| `" name "` |") != NULL, "no row of " name);
 #include "methods.def"
 #undef METHOD
 }
@@ -418,6 +418,37 @@ Test(examples, every_error_has_one_and_a_row_with_its_fields)
 				cr_assert(strstr(line, needle) != NULL, "%s lacks %s", name, needle);
 		}
 		free(line);
+	}
+}
+
+/* A client computes shards from this page: its table is what the server's function says. */
+Test(examples, keys_and_their_shards)
+{
+	static char long_key[300];
+	memset(long_key, 'x', sizeof(long_key));
+	const struct {
+		const char *told, *key;
+		size_t len;
+	} rows[] = {
+		{"(empty)", "", 0},
+		{"`a`", "a", 1},
+		{"`user-17`", "user-17", 7},
+		{"`user-18`", "user-18", 7},
+		{"300 times `x`", long_key, sizeof(long_key)},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		char row[64];
+		snprintf(row, sizeof(row), "\n| %s | ", rows[i].told);
+		const char *at = strstr(page, row);
+		cr_assert(at != NULL, "no row of %s", rows[i].told);
+		char *end;
+		uint64_t hash = strtoull(at + strlen(row), &end, 16);
+		static const uint32_t counts[] = {1, 4, 1000, 65535};
+		for (size_t k = 0; k < sizeof(counts) / sizeof(counts[0]); k++)
+			cr_assert(shard_of_key(rows[i].key, rows[i].len, counts[k]) == hash % counts[k], "%s mod %u",
+				rows[i].told, counts[k]);
+		snprintf(row, sizeof(row), " | %u |\n", (unsigned)(hash % 4));
+		cr_assert(strncmp(end, row, strlen(row)) == 0, "%s: its shard of 4", rows[i].told);
 	}
 }
 

@@ -84,7 +84,6 @@ Test(message, every_method_by_name)
 	cr_assert(method_from_name(name, strlen(name)) == METHOD_##suffix, name);                                      \
 	cr_assert(strcmp(method_name(METHOD_##suffix), name) == 0, name);                                              \
 	cr_assert(method_right(METHOD_##suffix) == RIGHT_##right, name);
-#define METHOD_LATER(suffix, name, right) cr_assert(method_from_name(name, strlen(name)) == METHOD_UNKNOWN, name);
 #include "methods.def"
 #undef METHOD
 	cr_assert(method_from_name("", 0) == METHOD_UNKNOWN && method_from_name("pin", 3) == METHOD_UNKNOWN, "others");
@@ -586,6 +585,205 @@ Test(fields, too_many_values_are_not_looked_at)
 	free(bytes);
 }
 
+/* ---- arrays of [key, value] ------------------------------------------------------------------------------------ */
+
+static void write_pair_header(unsigned form)
+{
+	const struct span headers[] = {SPAN("\x92"), SPAN("\xdc\x00\x02"), SPAN("\xdd\x00\x00\x00\x02")};
+	mp_write_raw(&w, headers[form].data, headers[form].len);
+}
+
+/* Bytes in the narrowest or the widest form, as bin or as str. */
+static void write_bytes_as(unsigned form, const void *bytes, size_t len)
+{
+	uint8_t head[5] = {form == 2 ? 0xc6 : 0xdb, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
+		(uint8_t)len};
+	if (form == 0) {
+		mp_write_bin(&w, bytes, len);
+	} else if (form == 1) {
+		mp_write_str_len(&w, bytes, len);
+	} else {
+		mp_write_raw(&w, head, sizeof(head));
+		mp_write_raw(&w, bytes, len);
+	}
+}
+
+Test(fields, pairs_in_place)
+{
+	static uint8_t body[70000];
+	static const size_t lengths[] = {0, 1, 31, 32, 255, 256, 65535, 65536, 65536, 3};
+	enum { LENGTHS = sizeof(lengths) / sizeof(lengths[0]), COUNT = 3 * 4 * LENGTHS };
+	struct request r;
+	struct error e;
+	struct pair_array array;
+	struct span key, value;
+	for (size_t i = 0; i < sizeof(body); i++)
+		body[i] = (uint8_t)(i * 37);
+	start();
+	request_begin(&w, 1, METHOD_SHARD_APPEND_BATCH, 1);
+	mp_write_key(&w, KEY_ENTRIES);
+	mp_write_array(&w, COUNT);
+	/* Every header of a pair with every form of value; keys in another form, and of another length. */
+	for (unsigned i = 0; i < COUNT; i++) {
+		write_pair_header(i % 3);
+		write_bytes_as((i + 1) % 4, body + i, lengths[(i + 1) % LENGTHS] % 1000);
+		write_bytes_as(i / 3 % 4, body, lengths[i / 12]);
+	}
+	cr_assert(request_decode(finish(), &r, &e) == 0, "decode");
+	cr_assert(field_pair_array(&r.params, KEY_ENTRIES, &array, &e) == 0, "%s", e.message);
+	cr_assert(array.count == COUNT, "count");
+	cr_assert(array.longest_bytes == 65536 && array.longest_index == 7 * 12, "the first of the longest values");
+	for (int pass = 0; pass < 2; pass++) {
+		struct pair_iter iter = pair_iter_of(&array);
+		unsigned i = 0;
+		for (; pair_iter_next(&iter, &key, &value); i++) {
+			cr_assert(key.len == lengths[(i + 1) % LENGTHS] % 1000 && key.data != NULL &&
+					  memcmp(key.data, body + i, key.len) == 0,
+				"key %u", i);
+			cr_assert(value.len == lengths[i / 12] && value.data != NULL &&
+					  memcmp(value.data, body, value.len) == 0,
+				"value %u", i);
+			cr_assert(key.data > buf.data && value.data + value.len <= buf.data + buf.len, "in place");
+		}
+		cr_assert(i == COUNT && iter.at == array.elements.data + array.elements.len, "all of them");
+		cr_assert(!pair_iter_next(&iter, &key, &value), "and no more");
+	}
+}
+
+Test(fields, a_long_key_is_no_long_value)
+{
+	struct request r;
+	struct error e;
+	struct pair_array array;
+	cr_assert(with_params(SPAN("\x81\xa7"
+				   "entries\x92\x92\xc4\x05"
+				   "12345\xc4\x00\x92\xc4\x00\xc4\x01v"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_pair_array(&r.params, KEY_ENTRIES, &array, &e) == 0, "%s", e.message);
+	cr_assert(array.count == 2 && array.longest_bytes == 1 && array.longest_index == 1, "values are counted");
+	cr_assert(with_params(SPAN("\x81\xa7"
+				   "entries\x90"),
+			  &r, &e) == 0,
+		"decode");
+	cr_assert(field_pair_array(&r.params, KEY_ENTRIES, &array, &e) == 0, "none at all");
+	cr_assert(array.count == 0 && array.longest_bytes == 0 && array.elements.len == 0, "nothing in it");
+	struct pair_iter iter = pair_iter_of(&array);
+	struct span key, value;
+	cr_assert(!pair_iter_next(&iter, &key, &value), "nothing to go through");
+}
+
+Test(fields, elements_that_are_no_pairs)
+{
+	const struct span bad[] = {
+		SPAN("\xc0"),			       /* nil */
+		SPAN("\x90"),			       /* of none */
+		SPAN("\x91\xa1k"),		       /* of one */
+		SPAN("\x93\xa1k\xa1v\xa1w"),	       /* of three */
+		SPAN("\xdc\x00\x03\xa1k\xa1v\xa1w"),   /* of three, wide */
+		SPAN("\xdd\x00\x00\x00\x01\xa1k"),     /* of one, wide */
+		SPAN("\x82\xa1k\xa1v\xa1l\xa1w"),      /* a map of two */
+		SPAN("\x81\xa1k\xa1v"),		       /* a map */
+		SPAN("\xa2kv"),			       /* a str */
+		SPAN("\xc4\x02kv"),		       /* bin */
+		SPAN("\x02"),			       /* a number */
+		SPAN("\x92\xc0\xa1v"),		       /* the key is nil */
+		SPAN("\x92\xa1k\xc0"),		       /* the value is nil */
+		SPAN("\x92\x01\xa1v"),		       /* the key is a number */
+		SPAN("\x92\xa1k\x01"),		       /* the value is one */
+		SPAN("\x92\xc3\xa1v"),		       /* bool */
+		SPAN("\x92\x91\xa1k\xa1v"),	       /* the key is an array */
+		SPAN("\x92\xa1k\x91\xa1v"),	       /* the value is one */
+		SPAN("\x92\xa1k\x80"),		       /* a map */
+		SPAN("\x92\xa1k\xd4\x01v"),	       /* ext */
+		SPAN("\x92\x92\xa1k\xa1v\x92\xa1k\xa1v"), /* of two pairs */
+	};
+	struct request r;
+	struct error e;
+	struct pair_array array = {.count = 77};
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		uint8_t params[128] = "\x81\xa7"
+				      "entries\x93\x92\xa1k\xa1v";
+		size_t len = 15;
+		memcpy(params + len, bad[i].data, bad[i].len);
+		len += bad[i].len;
+		memcpy(params + len, "\x92\xa1k\xa1v", 5);
+		len += 5;
+		cr_assert(with_params((struct span){params, len}, &r, &e) == 0, "case %zu is well-formed", i);
+		cr_assert(field_pair_array(&r.params, KEY_ENTRIES, &array, &e) == -1, "case %zu", i);
+		cr_assert(e.code == ERR_BAD_REQUEST && says(&e, "entries[1]: mistyped"), "case %zu: %s", i, e.message);
+	}
+	const struct span others[] = {SPAN("\x80"), SPAN("\xa1x"), SPAN("\xc4\x01x"), SPAN("\x05"), SPAN("\xc3")};
+	for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
+		start();
+		request_begin(&w, 1, METHOD_SHARD_APPEND_BATCH, 1);
+		mp_write_key(&w, KEY_ENTRIES);
+		mp_write_raw(&w, others[i].data, others[i].len);
+		cr_assert(request_decode(finish(), &r, &e) == 0, "decode");
+		cr_assert(field_pair_array(&r.params, KEY_ENTRIES, &array, &e) == -1 && says(&e, "entries: mistyped"),
+			"no array %zu: %s", i, e.message);
+	}
+	cr_assert(field_pair_array(&r.params, KEY_VALUES, &array, &e) == -1 && says(&e, "values: missing"), "%s",
+		e.message);
+	cr_assert(array.count == 77, "the result is untouched");
+}
+
+/* A value of params is whole when it comes here; the getter does not rely on that. */
+Test(fields, pairs_cut_at_every_byte)
+{
+	for (unsigned form = 0; form < 3; form++) {
+		start();
+		mp_write_array(&w, 2);
+		for (unsigned i = 0; i < 2; i++) {
+			write_pair_header(form);
+			write_bytes_as(i + form, "key", 3);
+			write_bytes_as(i + 1, "the value", 9);
+		}
+		for (size_t cut = 0; cut <= buf.len; cut++) {
+			struct fields fields = {.present = UINT64_C(1) << KEY_ENTRIES, .blame = ERR_BAD_REQUEST};
+			struct pair_array array;
+			struct error e;
+			uint8_t *copy = malloc(cut > 0 ? cut : 1); /* the sanitizer watches its end */
+			memcpy(copy, buf.data, cut);
+			fields.values[KEY_ENTRIES] = (struct span){copy, cut};
+			int result = field_pair_array(&fields, KEY_ENTRIES, &array, &e);
+			cr_assert((result == 0) == (cut == buf.len), "form %u cut to %zu", form, cut);
+			free(copy);
+		}
+	}
+}
+
+Test(fields, the_most_pairs_that_a_request_may_hold)
+{
+	struct request r;
+	struct error e;
+	struct pair_array array;
+	struct span key, value;
+	for (uint32_t count = ARRAY_ELEMENTS_MAX; count <= ARRAY_ELEMENTS_MAX + 1; count++) {
+		start();
+		request_begin(&w, 1, METHOD_SHARD_APPEND_BATCH, 1);
+		mp_write_key(&w, KEY_ENTRIES);
+		mp_write_array(&w, count);
+		for (uint32_t i = 0; i < count; i++)
+			mp_write_raw(&w, "\x92\xa1k\xa1v", 5);
+		cr_assert(request_decode(finish(), &r, &e) == 0, "decode: %s", e.message);
+		int result = field_pair_array(&r.params, KEY_ENTRIES, &array, &e);
+		if (count > ARRAY_ELEMENTS_MAX) {
+			cr_assert(result == -1 && e.code == ERR_TOO_LARGE, "over it");
+			cr_assert(e.limit == ARRAY_ELEMENTS_MAX && e.size == count &&
+					  e.fields == error_required_fields(ERR_TOO_LARGE),
+				"limit, size");
+			continue;
+		}
+		cr_assert(result == 0 && array.count == count, "at the limit");
+		struct pair_iter iter = pair_iter_of(&array);
+		uint32_t seen = 0;
+		while (pair_iter_next(&iter, &key, &value))
+			seen += key.len == 1 && value.len == 1;
+		cr_assert(seen == count, "all there");
+	}
+}
+
 /* ---- responses ------------------------------------------------------------------------------------------------ */
 
 Test(message, a_response_there_and_back)
@@ -624,6 +822,59 @@ Test(message, an_error_response_there_and_back)
 	cr_assert(r.error.data != NULL && r.result.data == NULL && r.fields.present == 0, "error");
 	error_decode(r.error, &got);
 	cr_assert(got.code == ERR_CONFLICT && got.expected == 5 && got.actual == 6, "fields");
+}
+
+Test(message, an_error_with_more_than_its_fields)
+{
+	struct response r;
+	struct error sent, got, e;
+	struct span payload = {0}, results, later;
+	bool notification;
+	size_t total;
+	error_set_io(&sent, 28, "write", "shard_03/0.wal");
+	start();
+	mp_write_str(&w, "what the buffer held before");
+	size_t before = buf.len;
+	for (size_t extra = 0; extra <= 2; extra++) {
+		buf.len = before;
+		response_error_begin(&w, 21, &sent, extra);
+		if (extra > 0) {
+			mp_write_key(&w, KEY_RESULTS);
+			mp_write_array(&w, 2);
+			mp_write_nil(&w);
+			mp_write_array(&w, 2);
+			mp_write_u64(&w, 3);
+			mp_write_u64(&w, 1000);
+		}
+		if (extra > 1) {
+			mp_write_str(&w, "later");
+			mp_write_u64(&w, 7);
+		}
+		cr_assert(response_error_end(&w) == 0, "encode");
+		cr_assert(frame_next(buf.data + before, buf.len - before, 4096, &payload, &total) == FRAME_READY &&
+				  total == buf.len - before,
+			"frame");
+		cr_assert(response_decode(payload, &r, &notification, &e) == 0 && r.msgid == 21, "%s", e.message);
+		cr_assert(r.error.data != NULL && r.result.data == NULL && r.fields.present == 0, "error");
+		error_decode(r.error, &got);
+		cr_assert(got.code == ERR_IO && got.os_errno == 28 && got.outcome == OUTCOME_NONE, "code and fields");
+		cr_assert(got.fields == sent.fields && strcmp(got.message, sent.message) == 0, "and nothing more");
+		cr_assert((mp_map_find(r.error, "results", &results) == 0) == (extra > 0), "results");
+		if (extra > 0)
+			cr_assert(results.len == 7 && memcmp(results.data, "\x92\xc0\x92\x03\xcd\x03\xe8", 7) == 0,
+				"as written");
+		cr_assert((mp_map_find(r.error, "later", &later) == 0) == (extra > 1), "what nobody knows");
+	}
+	/* Without more it is what response_error writes. */
+	struct buf other = {0};
+	struct mp_writer writer;
+	mp_writer_init(&writer, &other);
+	cr_assert(response_error(&writer, 21, &sent) == 0, "encode");
+	buf.len = before;
+	response_error_begin(&w, 21, &sent, 0);
+	cr_assert(response_error_end(&w) == 0, "encode");
+	cr_assert(other.len == buf.len - before && memcmp(other.data, buf.data + before, other.len) == 0, "the same");
+	buf_free(&other);
 }
 
 Test(message, responses_of_other_shapes)
@@ -679,6 +930,7 @@ static uint64_t use_fields(const struct fields *fields)
 		struct span span;
 		struct byte_array bytes;
 		struct u64_array numbers;
+		struct pair_array pairs;
 		if (!fields_has(fields, key))
 			continue;
 		if (field_u64(fields, key, &u64, &e) == 0)
@@ -697,6 +949,17 @@ static uint64_t use_fields(const struct fields *fields)
 				sum += span.len > 0 ? span.data[span.len - 1] : 0;
 			}
 			cr_assert(count == bytes.count && iter.at == bytes.elements.data + bytes.elements.len, "iter");
+		}
+		if (field_pair_array(fields, key, &pairs, &e) == 0) {
+			uint32_t count = 0;
+			struct span value;
+			struct pair_iter iter = pair_iter_of(&pairs);
+			while (pair_iter_next(&iter, &span, &value)) {
+				count++;
+				sum += span.len > 0 ? span.data[span.len - 1] : 0;
+				sum += value.len > 0 ? value.data[value.len - 1] : 0;
+			}
+			cr_assert(count == pairs.count && iter.at == pairs.elements.data + pairs.elements.len, "iter");
 		}
 		if (field_u64_array(fields, key, &numbers, &e) == 0) {
 			uint32_t count = 0;
@@ -736,11 +999,14 @@ Test(message, mutations)
 		     "EIO\xa2"
 		     "id\xc4\x02"
 		     "ab\xc0"),
+		SPAN("\x94\x00\x09\xb2"
+		     "shard_append_batch\x81\xa7"
+		     "entries\x93\x92\xa1k\xc4\x01v\xdc\x00\x02\xa0\xc4\x00\xdd\x00\x00\x00\x02\xc5\x00\x01k\xa1v"),
 	};
 	unsigned good = 0;
 	uint64_t sum = 0;
 	for (unsigned round = 0; round < 300000; round++) {
-		struct span from = seeds[next_random() % 3];
+		struct span from = seeds[next_random() % (sizeof(seeds) / sizeof(seeds[0]))];
 		size_t len = from.len;
 		if (next_random() % 8 == 0)
 			len = next_random() % (len + 1);
