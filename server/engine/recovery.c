@@ -77,7 +77,23 @@ struct found {
 struct listing {
 	struct found *items;
 	size_t count, cap;
+	uint64_t *indexes; /* first ids */
+	size_t index_count, index_cap;
 };
+
+static int listing_add_index(struct listing *listing, uint64_t first_id)
+{
+	if (listing->index_count == listing->index_cap) {
+		size_t cap = listing->index_cap ? listing->index_cap * 2 : 8;
+		uint64_t *indexes = realloc(listing->indexes, sizeof(*indexes) * cap);
+		if (!indexes)
+			return -ENOMEM;
+		listing->indexes = indexes;
+		listing->index_cap = cap;
+	}
+	listing->indexes[listing->index_count++] = first_id;
+	return 0;
+}
 
 static int listing_cb(const char *name, bool is_dir, void *arg)
 {
@@ -85,6 +101,8 @@ static int listing_cb(const char *name, bool is_dir, void *arg)
 	struct found found = {0};
 	if (is_dir)
 		return 0;
+	if (index_file_parse(name, &found.first_id))
+		return listing_add_index(listing, found.first_id);
 	if (cut_file_parse(name, &found.first_id, &found.end_id, &found.salt))
 		found.cut = true;
 	else if (!segment_file_parse(name, &found.first_id))
@@ -107,6 +125,37 @@ static int by_first_id(const void *left, const void *right)
 	if (a->first_id != b->first_id)
 		return a->first_id < b->first_id ? -1 : 1;
 	return (int)b->cut - (int)a->cut;
+}
+
+static void listing_free(struct listing *listing)
+{
+	free(listing->items);
+	free(listing->indexes);
+}
+
+static int by_number(const void *left, const void *right)
+{
+	const uint64_t *a = left, *b = right;
+	return (*a > *b) - (*a < *b);
+}
+
+/* The segment of such an index was deleted, and the power went before the index was. Nothing depends on it. */
+static void remove_stray_indexes(struct engine *engine, const char *dir, struct listing *listing)
+{
+	size_t at = 0;
+	if (listing->index_count > 1)
+		qsort(listing->indexes, listing->index_count, sizeof(*listing->indexes), by_number);
+	for (size_t i = 0; i < listing->index_count; i++) {
+		char path[SEGMENT_PATH_MAX], file[NAMES_FILE_MAX];
+		while (at < listing->count &&
+			(listing->items[at].cut || listing->items[at].first_id < listing->indexes[i]))
+			at++;
+		if (at < listing->count && listing->items[at].first_id == listing->indexes[i])
+			continue;
+		index_file_name(listing->indexes[i], file);
+		snprintf(path, sizeof(path), "%s/%s", dir, file);
+		(void)engine->io->ops->unlink(engine->io, path);
+	}
 }
 
 /* A name that is hashed stands in full in every segment's header. 1: there is nothing that could; 2: there is, and it
@@ -153,7 +202,7 @@ int recovery_dir_owner(struct engine *engine, const char *dir, char name[NAMES_S
 	int r = engine->io->ops->list_dir(engine->io, dir, listing_cb, &listing);
 	if (r == 0)
 		r = name_from_header(engine, dir, &listing, name, ret_len);
-	free(listing.items);
+	listing_free(&listing);
 	return r;
 }
 
@@ -299,12 +348,13 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 			name);
 	} else if (r == 0 && listing.count > 0) {
 		struct tail_facts facts = {0, shards_floor(engine, name, name_len)};
+		remove_stray_indexes(engine, dir, &listing);
 		struct stream *stream = recovered_stream(engine, name, name_len, err);
 		result = !stream || add_segments(engine, stream, &listing, err) != 0
 				 ? -1
 				 : judge_tail(engine, stream, &facts, rewritten, err);
 	}
-	free(listing.items);
+	listing_free(&listing);
 	return result;
 }
 

@@ -419,11 +419,12 @@ static int refuse(struct judge *judge)
 	char path[SEGMENT_PATH_MAX];
 	path_of(judge->segment, path);
 	const char *file = strrchr(path, '/') + 1;
+	bool by_offset = judge->known > judge->at.offset;
 	error_set(judge->err, ERR_CORRUPTION,
-		"segment %s is damaged at byte %llu (entry %llu), which had been durable up to byte %llu: restore it, "
-		"or start with on_corruption = truncate to set it aside there",
+		"segment %s is damaged at byte %llu (entry %llu), which had been durable up to %s %llu: restore it, or "
+		"start with on_corruption = truncate to set it aside there",
 		path, (unsigned long long)judge->at.offset, (unsigned long long)judge->at.id,
-		(unsigned long long)judge->known);
+		by_offset ? "byte" : "entry", (unsigned long long)(by_offset ? judge->known : judge->known_next_id));
 	error_set_text(judge->err, EFI_STREAM, judge->stream->name, judge->stream->name_len);
 	error_set_text(judge->err, EFI_SEGMENT, file, strlen(file));
 	error_set_u64(judge->err, EFI_OFFSET, judge->at.offset);

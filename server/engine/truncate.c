@@ -40,6 +40,9 @@ static bool remove_files(struct engine *engine, struct segment *segment)
 {
 	struct io *io = engine->io;
 	char path[SEGMENT_PATH_MAX];
+	/* First what names it: an index without its segment would be there for ever. */
+	segment_index_path(segment, path);
+	(void)io->ops->unlink(io, path);
 	segment_path(segment, path);
 	open_cache_drop(engine->open_cache, segment);
 	int r = io->ops->unlink(io, path);
@@ -58,8 +61,6 @@ static bool remove_files(struct engine *engine, struct segment *segment)
 			path, error_errno_name(-r));
 		return false;
 	}
-	segment_index_path(segment, path);
-	(void)io->ops->unlink(io, path);
 	return true;
 }
 

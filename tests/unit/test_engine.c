@@ -296,7 +296,7 @@ ENGINE_TEST(a_file_that_cannot_be_deleted_keeps_the_newer_ones)
 {
 	struct error err;
 	ten_segments("a");
-	sim_fail_at(f.io, 3, EIO, SIM_BIT(SIM_UNLINK)); /* the second one: each goes with its index */
+	sim_fail_at(f.io, 4, EIO, SIM_BIT(SIM_UNLINK)); /* the second one: each goes behind its index */
 	cr_assert(fixture_truncate(&f, "a", 10).segments_deleted == 5);
 	cr_assert(sim_faults_fired(f.io) == 1 && fixture_files(&f, "a", ".wal") == 9);
 	fixture_restart(&f);
