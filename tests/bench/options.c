@@ -32,6 +32,7 @@ static const char usage[] =
 	"  --streams N            requests go round over so many (1)\n"
 	"  --prefix TEXT          the streams are TEXT and a number (bench-)\n"
 	"  --prefill N            get, iter: entries put into each stream before (10000)\n"
+	"  --keys                 append to the shards of so many keys instead of to streams\n"
 	"  --sync                 every append asks to be durable\n"
 	"  --duration SECONDS     measured for so long (2)\n"
 	"  --count N              measured for so many requests, if that is over sooner\n"
@@ -115,6 +116,8 @@ static int check(const struct load_options *options)
 		return refuse("Redis has no batch of appends: --batch is for get and iter there");
 	if (options->redis && options->sync)
 		return refuse("Redis has no --sync for one request: it is the server's appendfsync");
+	if (options->keys && (options->redis || options->mode != MODE_APPEND))
+		return refuse("--keys is for appends to ironwald");
 	if (options->sync && options->mode != MODE_APPEND)
 		return refuse("--sync is for appends");
 	if (options->mode == MODE_GET && options->batch_count > 1)
@@ -144,6 +147,7 @@ enum option_code {
 	OPTION_STREAMS,
 	OPTION_PREFIX,
 	OPTION_PREFILL,
+	OPTION_KEYS,
 	OPTION_SYNC,
 	OPTION_DURATION,
 	OPTION_COUNT,
@@ -180,6 +184,9 @@ static int take(struct load_options *options, int code, const char *name, char *
 		return 0;
 	case OPTION_PREFILL:
 		return parse_number(name, text, 1, UINT32_MAX, &options->prefill_count);
+	case OPTION_KEYS:
+		options->keys = true;
+		return 0;
 	case OPTION_SYNC:
 		options->sync = true;
 		return 0;
@@ -214,6 +221,7 @@ int options_parse(struct load_options *options, int argc, char **argv)
 		{"streams", required_argument, NULL, OPTION_STREAMS},
 		{"prefix", required_argument, NULL, OPTION_PREFIX},
 		{"prefill", required_argument, NULL, OPTION_PREFILL},
+		{"keys", no_argument, NULL, OPTION_KEYS},
 		{"sync", no_argument, NULL, OPTION_SYNC},
 		{"duration", required_argument, NULL, OPTION_DURATION},
 		{"count", required_argument, NULL, OPTION_COUNT},

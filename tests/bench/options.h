@@ -17,6 +17,7 @@ struct load_options {
 	const char *host, *port;
 	const char *prefix; /* of the streams' names */
 	bool redis, sync, json;
+	bool keys; /* appends go to the shards of keys: the streams' names are the keys */
 	enum load_mode mode;
 	uint64_t connections, pipeline, payload_bytes, batch_count, streams, prefill_count, request_count;
 	uint64_t duration_ns, warmup_ns;

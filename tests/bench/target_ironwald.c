@@ -39,7 +39,7 @@ static void write_stream(struct mp_writer *writer, const struct load_options *op
 {
 	char name[256];
 	snprintf(name, sizeof(name), "%s%06" PRIu64, options->prefix, stream);
-	mp_write_key(writer, KEY_STREAM);
+	mp_write_key(writer, options->keys ? KEY_KEY : KEY_STREAM);
 	mp_write_str(writer, name);
 }
 
@@ -65,13 +65,18 @@ static int write_append(struct mp_writer *writer, const struct load_options *opt
 	uint8_t *zeros = calloc(1, options->payload_bytes + 1);
 	if (zeros == NULL)
 		return -1;
-	begin(writer, count > 1 ? "append_batch" : "append", options->sync ? 3 : 2, ret);
+	const char *one = options->keys ? "shard_append" : "append";
+	const char *many = options->keys ? "shard_append_batch_for_key" : "append_batch";
+	begin(writer, count > 1 ? many : one, options->sync ? 3 : 2, ret);
 	write_stream(writer, options, stream);
 	if (options->sync) {
 		mp_write_key(writer, KEY_SYNC);
 		mp_write_bool(writer, true);
 	}
-	mp_write_key(writer, count > 1 ? KEY_ENTRIES : KEY_ENTRY);
+	if (options->keys)
+		mp_write_key(writer, count > 1 ? KEY_VALUES : KEY_VALUE);
+	else
+		mp_write_key(writer, count > 1 ? KEY_ENTRIES : KEY_ENTRY);
 	if (count > 1)
 		mp_write_array(writer, count);
 	for (size_t i = 0; i < count; i++)

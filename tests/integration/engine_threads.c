@@ -1,9 +1,11 @@
 /*
- * The engine under all its threads at once: the loop submits appends, truncates and syncs to many streams, readers read
- * what is published, writers, filler and keeper do theirs. A plain program, so that it can run under TSan (meson
+ * The engine under all its threads at once: the loop submits appends, truncates and syncs to many streams, some of them
+ * the logs of shards, and makes, loads, lists, compacts and prunes by checkpoints; readers read what is published,
+ * writers, filler, keeper and checkpointer do theirs. A plain program, so that it can run under TSan (meson
  * -Db_sanitize=thread): Criterion cannot. Argument: the directory to work in, made and emptied by the caller.
  *
- * Checked: every entry says its stream and id; what the loop has seen as readable is read; first ids only go forward.
+ * Checked: every entry says its stream and id; what the loop has seen as readable is read; first ids only go forward;
+ * a checkpoint's offsets are the ends that the loop saw when it asked, and never go back.
  */
 #include <ftw.h>
 #include <pthread.h>
@@ -13,9 +15,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "checkpoint.h"
 #include "engine.h"
 
 #define STREAMS 40
+#define SHARDS 6 /* of the streams */
+#define CHECKPOINT_IDS 50
 #define READERS 3
 #define IN_FLIGHT 200
 #define OPS_DEFAULT 20000
@@ -28,6 +33,12 @@ struct request {
 	uint8_t bytes[ENTRY_BYTES];
 	unsigned stream;
 	struct request *free_next;
+};
+
+struct checkpoint_request {
+	struct checkpoint_op checkpoint;
+	uint64_t cut[SHARDS];
+	char id[16];
 };
 
 static atomic_uint_least64_t seen_first[STREAMS], seen_end[STREAMS];
@@ -116,10 +127,60 @@ static void *reader(void *arg)
 	return NULL;
 }
 
+static uint64_t last_offsets[SHARDS], last_timestamp, checkpoints_made, checkpoints_asked;
+
+static void take_checkpoint(struct op *op)
+{
+	struct checkpoint_request *request = (struct checkpoint_request *)op;
+	const struct checkpoint_op *checkpoint = &request->checkpoint;
+	bool missing =
+		op->error && (op->error->code == ERR_CHECKPOINT_NOT_FOUND || op->error->code == ERR_NO_CHECKPOINTS);
+	if (op->error && (!missing || op->kind == OP_CREATE_CHECKPOINT))
+		fail("a checkpoint", op->error);
+	if (op->kind == OP_CREATE_CHECKPOINT) {
+		if (checkpoint->timestamp <= last_timestamp)
+			fail("a timestamp went back", NULL);
+		last_timestamp = checkpoint->timestamp;
+		for (unsigned i = 0; i < SHARDS; i++) {
+			if (checkpoint->offsets[i] != request->cut[i] || checkpoint->offsets[i] < last_offsets[i])
+				fail("an offset is not that of the cut", NULL);
+			last_offsets[i] = checkpoint->offsets[i];
+		}
+		checkpoints_made++;
+	}
+	free(op->error);
+	checkpoint_op_clear(&request->checkpoint);
+	free(request);
+}
+
+static void ask_checkpoint(struct engine *engine, unsigned dice)
+{
+	static const enum op_kind kinds[] = {OP_CREATE_CHECKPOINT, OP_CREATE_CHECKPOINT, OP_CREATE_CHECKPOINT,
+		OP_LOAD_CHECKPOINT, OP_LOAD_LATEST_CHECKPOINT, OP_LIST_CHECKPOINTS, OP_PRUNE, OP_COMPACT_CHECKPOINTS};
+	struct checkpoint_request *request = calloc(1, sizeof(*request));
+	struct error err;
+	struct checkpoint_op *checkpoint = &request->checkpoint;
+	checkpoint->op.kind = kinds[dice & 7];
+	checkpoint->id = request->id;
+	checkpoint->id_len = (size_t)snprintf(request->id, sizeof(request->id), "%u", (dice >> 3) % CHECKPOINT_IDS);
+	checkpoint->limit = checkpoint->max_bytes = UINT64_MAX;
+	checkpoint->keep = (dice >> 10) % CHECKPOINT_IDS;
+	for (unsigned i = 0; i < SHARDS; i++)
+		request->cut[i] = stream_view(engine_shard(engine, i)).end;
+	if (engine_submit_checkpoint(engine, checkpoint, &err) != 0)
+		fail("submit a checkpoint", &err);
+	checkpoints_asked++;
+}
+
 static void take_back(struct engine *engine, struct request **free_list, uint64_t *done)
 {
 	for (struct op *op = engine_take(engine), *next; op; op = next) {
 		next = op->next;
+		if (op->kind >= OP_CREATE_CHECKPOINT) {
+			take_checkpoint(op);
+			checkpoints_asked--;
+			continue;
+		}
 		struct request *request = (struct request *)op;
 		if (op->error)
 			fail("an op", op->error);
@@ -143,7 +204,7 @@ static void submit(struct engine *engine, struct request *request, unsigned dice
 	char name[32];
 	struct error err;
 	request->stream = dice % STREAMS;
-	int len = snprintf(name, sizeof(name), "stream-%u", request->stream);
+	int len = snprintf(name, sizeof(name), request->stream < SHARDS ? "shard_%02u" : "stream-%u", request->stream);
 	request->op = (struct op){.kind = OP_APPEND, .source = &request->source};
 	request->source = (struct entry_source){1, ENTRY_BYTES, source_rewind, source_next};
 	request->bytes[0] = (uint8_t)request->stream;
@@ -177,6 +238,7 @@ static void run(const char *root, enum sync_mode mode, enum read_strategy strate
 	options.max_segment_size = 60000;
 	options.block_cache_size = strategy == READ_MMAP ? 1 << 20 : 0;
 	options.async_sync_interval_ns = 5000000;
+	options.shard_count = SHARDS;
 	struct engine_hooks hooks = {.notify_cb = notify};
 	if (io_posix_new(root, &io) != 0)
 		fail("open the directory", NULL);
@@ -198,13 +260,15 @@ static void run(const char *root, enum sync_mode mode, enum read_strategy strate
 	}
 	uint64_t done = 0, submitted = 0;
 	unsigned dice = 7;
-	while (done < ops) {
+	while (done < ops || checkpoints_asked > 0) {
 		while (free_list && submitted < ops) {
 			struct request *request = free_list;
 			free_list = request->free_next;
 			dice = dice * 1664525u + 1013904223u;
 			submit(engine, request, dice >> 2);
 			submitted++;
+			if (dice >> 27 == 0)
+				ask_checkpoint(engine, dice >> 5);
 		}
 		engine_kick(engine);
 		wait_for_completions();
@@ -219,10 +283,12 @@ static void run(const char *root, enum sync_mode mode, enum read_strategy strate
 		fail("close", &err);
 	io_posix_free(io);
 	free(requests);
-	printf("mode %d strategy %d: %llu ops, %llu entries read, %llu reads met a truncation, %llu segments "
+	printf("mode %d strategy %d: %llu ops, %llu checkpoints, %llu entries read, %llu reads met a truncation, %llu "
+	       "segments "
 	       "unlinked\n",
-		(int)mode, (int)strategy, (unsigned long long)done, (unsigned long long)atomic_load(&entries_read),
-		(unsigned long long)atomic_load(&truncated_reads), (unsigned long long)stats.segments_unlinked);
+		(int)mode, (int)strategy, (unsigned long long)done, (unsigned long long)checkpoints_made,
+		(unsigned long long)atomic_load(&entries_read), (unsigned long long)atomic_load(&truncated_reads),
+		(unsigned long long)stats.segments_unlinked);
 }
 
 static int remove_one(const char *path, const struct stat *stat, int kind, struct FTW *where)
