@@ -49,8 +49,8 @@ static bool fail(struct checkpoint_log *log, struct checkpoint_op *op, int r, co
 /* The oldest entry to be kept: of the newest `keep`, and of what stands between them. */
 static uint32_t keep_from(const struct checkpoint_index *index, uint64_t keep)
 {
-	if (keep >= index->live)
-		return 0;
+	if (keep >= index->live && keep > 0)
+		return 0; /* also what nobody can name: it may be one of them */
 	uint32_t at = index->count;
 	for (; keep > 0; at--)
 		keep -= index->entries[at - 1].live;

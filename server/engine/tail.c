@@ -229,6 +229,9 @@ int tail_create(struct writer *writer, struct plan *plan)
 	struct io_file *file;
 	if (r == 0)
 		r = open_cache_pin(engine->open_cache, segment, OPEN_CREATE, 0, &file, NULL, NULL);
+	if (r == -ENOENT || r == -ENOTDIR)
+		stream->dir_made = stream->dir_durable =
+			false; /* something else stood there: made anew, once it is gone */
 	if (r != 0) {
 		segment_unref(segment, engine->open_cache);
 		return r;

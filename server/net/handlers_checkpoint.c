@@ -238,11 +238,20 @@ static bool latest_is_too_large(const struct checkpoint_call *own, struct error 
 	return checkpoint->op.kind == OP_LOAD_LATEST_CHECKPOINT && size > limit && too_large(limit, size, err) != 0;
 }
 
+/* The engine knows of the room that is left for a list, and not of the limit that it comes from. */
+static void add_overhead(struct error *err)
+{
+	error_set_u64(err, EFI_LIMIT, err->limit + ANSWER_OVERHEAD_BYTES);
+	error_set_u64(err, EFI_SIZE, err->size + ANSWER_OVERHEAD_BYTES);
+}
+
 static void completed(struct op *op)
 {
 	struct checkpoint_call *own =
 		(struct checkpoint_call *)((char *)op - offsetof(struct checkpoint_call, checkpoint));
 	struct error err;
+	if (op->error != NULL && op->error->code == ERR_TOO_LARGE)
+		add_overhead(op->error);
 	if (op->error != NULL)
 		call_fail(&own->call, op->error);
 	else if (latest_is_too_large(own, &err))

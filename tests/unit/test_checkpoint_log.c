@@ -340,6 +340,17 @@ Test(checkpoint_log, a_record_that_is_gone_in_the_middle_leaves_the_others)
 	cr_assert(load(&f, "two", 20, &err) == ERR_CHECKPOINT_CORRUPTED && err.offset == 2 * CHECKPOINT_SECTOR);
 	cr_assert_str_eq(list(&f, UINT64_MAX, &nameless), "one three");
 	cr_assert(nameless == 1 && f.log->index.live == 2);
+	struct fixture none;
+	begin(&none, 4);
+	make(&none, "only", 1);
+	flip(&none, CHECKPOINT_SECTOR + 20);
+	reopen(&none);
+	cr_assert(load(&none, "only", 1, &err) == ERR_CHECKPOINT_CORRUPTED);
+	cr_assert(
+		compact(&none, 5, NULL, &err) == ERR_NONE && load(&none, "only", 1, &err) == ERR_CHECKPOINT_CORRUPTED);
+	cr_assert(
+		compact(&none, 0, NULL, &err) == ERR_NONE && load(&none, "only", 1, &err) == ERR_CHECKPOINT_NOT_FOUND);
+	end(&none);
 	/* A note of it stays as long as it stands among what is kept. */
 	cr_assert(compact(&f, UINT64_MAX, NULL, &err) == ERR_NONE);
 	cr_assert(load(&f, "two", 20, &err) == ERR_CHECKPOINT_CORRUPTED);
