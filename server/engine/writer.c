@@ -190,6 +190,30 @@ static void run_sync(struct writer *writer, struct op *op)
 	STAT_ADD(writer, syncs_asked, 1);
 }
 
+static void ready_again(struct writer *writer, struct op *op)
+{
+	if (writer->ready_last)
+		writer->ready_last->next = op;
+	else
+		writer->ready_first = op;
+	writer->ready_last = op;
+}
+
+/* False: not done yet, to be called again behind what waits. */
+static bool run_op(struct writer *writer, struct op *op)
+{
+	if (op->kind == OP_SYNC_CUT)
+		return checkpoint_sync_cut(writer, op);
+	if (op->kind == OP_SYNC)
+		run_sync(writer, op);
+	else if (atomic_load(&writer->failed))
+		op->error = op_io_error(writer->failed_errno, "shard has stopped writing after",
+			writer->stats.failed_reason, OUTCOME_NONE);
+	else
+		writer_truncate(writer, op);
+	return true;
+}
+
 static void run_single(struct writer *writer)
 {
 	struct op *op = writer->ready_first;
@@ -197,23 +221,10 @@ static void run_single(struct writer *writer)
 	if (!writer->ready_first)
 		writer->ready_last = NULL;
 	op->next = NULL;
-	if (op->kind == OP_SYNC_CUT && !checkpoint_sync_cut(writer, op)) {
-		if (writer->ready_last)
-			writer->ready_last->next = op;
-		else
-			writer->ready_first = op;
-		writer->ready_last = op;
+	if (!run_op(writer, op)) {
+		ready_again(writer, op);
 		return;
 	}
-	if (op->kind == OP_SYNC_CUT)
-		;
-	else if (op->kind == OP_SYNC)
-		run_sync(writer, op);
-	else if (atomic_load(&writer->failed))
-		op->error = op_io_error(writer->failed_errno, "shard has stopped writing after",
-			writer->stats.failed_reason, OUTCOME_NONE);
-	else
-		writer_truncate(writer, op);
 	atomic_fetch_sub_explicit(&writer->queued, 1, memory_order_relaxed);
 	engine_complete(writer->engine, op, op);
 }

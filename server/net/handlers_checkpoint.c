@@ -28,6 +28,14 @@ static void free_call(struct checkpoint_call *own)
 	free(own);
 }
 
+/* What the answer holds in memory, at most, counts as in flight from here on. */
+static size_t answer_bytes_max(const struct call *call, enum op_kind kind)
+{
+	if (kind == OP_LIST_CHECKPOINTS)
+		return (size_t)call->net->options.max_message_bytes;
+	return sizeof(uint64_t) * engine_shard_count(call->net->engine);
+}
+
 /* With a copy of id. NULL: no memory, and the call was answered. */
 static struct checkpoint_call *start(struct call *call, enum op_kind kind, struct span id)
 {
@@ -45,7 +53,7 @@ static struct checkpoint_call *start(struct call *call, enum op_kind kind, struc
 	own->checkpoint.op.done_cb = completed;
 	own->checkpoint.id = own->id;
 	own->checkpoint.id_len = id.len;
-	call_charge(&own->call, sizeof(*own) + id.len);
+	call_charge(&own->call, sizeof(*own) + id.len + answer_bytes_max(call, kind));
 	return own;
 }
 

@@ -32,11 +32,12 @@ struct part {
 
 struct shard_batch {
 	struct call call;
-	struct buf bytes;   /* the request's entries, encoded */
-	uint32_t count;	    /* of entries */
-	uint32_t *part_of;  /* by entry, in the order of the request */
-	uint32_t *values;   /* offsets in bytes, grouped by part */
-	struct part *parts; /* in the order of their first entries */
+	struct buf bytes;     /* what holds the request's entries */
+	const uint8_t *first; /* they, encoded */
+	uint32_t count;	      /* of entries */
+	uint32_t *part_of;    /* by entry, in the order of the request */
+	uint32_t *values;     /* offsets in bytes, grouped by part */
+	struct part *parts;   /* in the order of their first entries */
 	uint32_t part_count, parts_left;
 };
 
@@ -66,15 +67,17 @@ static void rewind_part(struct entry_source *source)
 static void next_of_part(struct entry_source *source, const uint8_t **ret_bytes, size_t *ret_len)
 {
 	struct part *part = of_source(source);
-	struct span value = bytes_at(part->batch->bytes.data + part->batch->values[part->from + part->at++]);
+	struct span value = bytes_at(part->batch->first + part->batch->values[part->from + part->at++]);
 	*ret_bytes = value.data;
 	*ret_len = value.len;
 }
 
 /* ---- on the way in --------------------------------------------------------------------------------------------- */
 
-/* Which part each entry belongs to, and how many entries each part has. */
-static int find_parts(struct shard_batch *batch, const struct pair_array *entries, uint32_t shard_count)
+/* Which part each entry belongs to, how many entries each part has, and where each value is, in the order of the
+ * request. */
+static int find_parts(
+	struct shard_batch *batch, const struct pair_array *entries, uint32_t shard_count, uint32_t *places)
 {
 	uint32_t *part_of_shard = calloc(shard_count, sizeof(*part_of_shard)); /* plus 1 */
 	if (part_of_shard == NULL)
@@ -89,6 +92,7 @@ static int find_parts(struct shard_batch *batch, const struct pair_array *entrie
 		}
 		struct part *part = &batch->parts[part_of_shard[shard] - 1];
 		batch->part_of[i] = part_of_shard[shard] - 1;
+		places[i] = (uint32_t)(key.data + key.len - batch->first); /* its encoding begins where the key ends */
 		part->source.count++;
 		part->source.total_bytes += value.len;
 	}
@@ -96,46 +100,59 @@ static int find_parts(struct shard_batch *batch, const struct pair_array *entrie
 	return 0;
 }
 
-/* Where each value is, part by part, in the order of the request. */
-static void place_values(struct shard_batch *batch, const struct pair_array *entries)
+/* The same part by part. */
+static void group_values(struct shard_batch *batch, const uint32_t *places)
 {
 	uint32_t from = 0;
 	for (uint32_t i = 0; i < batch->part_count; i++) {
 		batch->parts[i].from = batch->parts[i].at = from;
 		from += (uint32_t)batch->parts[i].source.count;
 	}
-	struct pair_iter iter = pair_iter_of(entries);
-	struct span key, value;
-	for (uint32_t i = 0; pair_iter_next(&iter, &key, &value); i++) {
-		struct part *part = &batch->parts[batch->part_of[i]];
-		/* The value's encoding begins where the key ends. */
-		batch->values[part->at++] = (uint32_t)(key.data + key.len - batch->bytes.data);
-	}
+	for (uint32_t i = 0; i < batch->count; i++)
+		batch->values[batch->parts[batch->part_of[i]].at++] = places[i];
 }
 
-static void submit_parts(struct shard_batch *batch, bool sync);
+static int keep_entries(struct shard_batch *batch, struct span entries, struct buf *owner)
+{
+	batch->first = entries.data;
+	if (owner != NULL && entries.len > COPY_MAX) {
+		batch->bytes = *owner;
+		*owner = (struct buf){0};
+		return 0;
+	}
+	if (buf_append(&batch->bytes, entries.data, entries.len) != 0)
+		return -1;
+	batch->first = batch->bytes.data;
+	return 0;
+}
 
-static int fill(struct shard_batch *batch, const struct pair_array *encoded, uint32_t shard_count)
+static int fill(struct shard_batch *batch, const struct pair_array *encoded, uint32_t shard_count, struct buf *owner)
 {
 	struct pair_array entries = *encoded;
 	uint32_t most = entries.count < shard_count ? entries.count : shard_count;
+	uint32_t *places = malloc(sizeof(*places) * ((size_t)entries.count + 1));
 	batch->count = entries.count;
 	batch->part_of = malloc(sizeof(*batch->part_of) * ((size_t)entries.count + 1));
 	batch->values = malloc(sizeof(*batch->values) * ((size_t)entries.count + 1));
 	batch->parts = malloc(sizeof(*batch->parts) * ((size_t)most + 1));
-	if (batch->part_of == NULL || batch->values == NULL || batch->parts == NULL)
+	bool filled = places != NULL && batch->part_of != NULL && batch->values != NULL && batch->parts != NULL &&
+		      keep_entries(batch, entries.elements, owner) == 0;
+	if (filled) {
+		entries.elements.data = batch->first;
+		filled = find_parts(batch, &entries, shard_count, places) == 0;
+	}
+	if (filled)
+		group_values(batch, places);
+	free(places);
+	if (!filled)
 		return -1;
-	if (buf_append(&batch->bytes, entries.elements.data, entries.elements.len) != 0)
-		return -1;
-	entries.elements.data = batch->bytes.data;
-	if (find_parts(batch, &entries, shard_count) != 0)
-		return -1;
-	place_values(batch, &entries);
 	call_charge(&batch->call, sizeof(*batch) + batch->bytes.cap +
 					  (sizeof(*batch->part_of) + sizeof(*batch->values)) * (size_t)entries.count +
 					  sizeof(*batch->parts) * (size_t)most);
 	return 0;
 }
+
+static void submit_parts(struct shard_batch *batch, bool sync);
 
 static int check_answer_bytes(const struct call *call, uint32_t count, struct error *err)
 {
@@ -154,7 +171,6 @@ static int check_answer_bytes(const struct call *call, uint32_t count, struct er
 
 void handle_SHARD_APPEND_BATCH(struct call *call, const struct request *request, struct buf *owner)
 {
-	(void)owner;
 	struct pair_array entries;
 	bool sync;
 	struct error err;
@@ -168,7 +184,7 @@ void handle_SHARD_APPEND_BATCH(struct call *call, const struct request *request,
 	struct shard_batch *batch = calloc(1, sizeof(*batch));
 	if (batch != NULL)
 		batch->call = *call;
-	if (batch == NULL || fill(batch, &entries, engine_shard_count(call->net->engine)) != 0) {
+	if (batch == NULL || fill(batch, &entries, engine_shard_count(call->net->engine), owner) != 0) {
 		if (batch != NULL)
 			free_batch(batch);
 		error_set(&err, ERR_BUSY, "no memory for a batch of %" PRIu32 " entries: send it again later",

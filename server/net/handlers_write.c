@@ -14,9 +14,6 @@
 #include "handlers_write.h"
 #include "shard_key.h"
 
-/* Less than this is copied rather than keeping a receive buffer. */
-#define COPY_MAX 4096
-
 struct write_call {
 	struct call call;
 	struct op op;
