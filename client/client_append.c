@@ -35,7 +35,7 @@ static int put_append(ironwal *connection, const char *stream, size_t stream_len
 		.method = is_batch ? METHOD_APPEND_BATCH : METHOD_APPEND,
 		.is_write = true,
 		.is_submitted = is_submitted,
-		.has_expected = has_expected,
+		.is_repeatable = has_expected,
 		.count = count,
 	};
 	struct mp_writer *w;

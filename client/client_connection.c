@@ -16,10 +16,18 @@ const char *ironwal_version(void)
 
 /* ---- calls ---- */
 
+/* All of these may be done twice: what was deleted stays so, and a checkpoint of the same id replaces the first one. */
+static bool is_write(enum method method)
+{
+	return method == METHOD_TRUNCATE || method == METHOD_CREATE_CHECKPOINT ||
+	       method == METHOD_PRUNE_BEFORE_CHECKPOINT || method == METHOD_COMPACT_CHECKPOINTS;
+}
+
 int call_begin(ironwal *connection, enum method method, size_t param_count, struct mp_writer **ret_writer,
 	ironwal_error *error)
 {
-	struct core_request request = {.method = method, .is_write = method == METHOD_TRUNCATE};
+	bool writes = is_write(method);
+	struct core_request request = {.method = method, .is_write = writes, .is_repeatable = writes};
 	return core_begin(connection->core, &request, param_count, ret_writer, error);
 }
 
@@ -54,6 +62,12 @@ void put_u64(struct mp_writer *writer, enum key key, uint64_t value)
 {
 	mp_write_key(writer, key);
 	mp_write_u64(writer, value);
+}
+
+void put_bytes(struct mp_writer *writer, enum key key, const void *bytes, size_t len)
+{
+	mp_write_key(writer, key);
+	mp_write_bin(writer, bytes, len);
 }
 
 /* ---- connecting ---- */

@@ -4,7 +4,8 @@
  * Owns the core and the texts. Used by the thread that uses the connection.
  * Invariant: between two public calls no frame is open in the core.
  *
- * A blocking call is: call_begin, the params, call_end (which waits), call_free when the answer was read.
+ * A blocking call is: call_begin, the params, call_end (which waits), call_free when the answer was read. (Appends
+ * begin with core_begin.)
  */
 #ifndef IRONWAL_CLIENT_CONNECTION_H
 #define IRONWAL_CLIENT_CONNECTION_H
@@ -20,7 +21,7 @@ struct ironwal {
 	char *server, *sync_mode, *compression;
 };
 
-/* Opens a request with that many params. truncate is the one that writes. */
+/* Opens a request with that many params. */
 int call_begin(ironwal *connection, enum method method, size_t param_count, struct mp_writer **ret_writer,
 	ironwal_error *error);
 /* Sends it and waits for the answer; extra_ms is added to the timeout. */
@@ -32,5 +33,6 @@ int call_reject(ironwal *connection, struct core_answer *answer, const struct er
 /* A key and its value. */
 void put_stream(struct mp_writer *writer, const char *stream, size_t stream_len);
 void put_u64(struct mp_writer *writer, enum key key, uint64_t value);
+void put_bytes(struct mp_writer *writer, enum key key, const void *bytes, size_t len);
 
 #endif

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "client_answer.h"
 #include "client_core.h"
 #include "clock.h"
 #include "frame.h"
@@ -224,7 +225,7 @@ int core_reject_answer(struct core *core, const struct error *reason, ironwal_er
 	return cerr_unusable(error, true);
 }
 
-static int unusable_error(const struct core *core, bool is_write, bool has_expected, ironwal_error *error)
+static int unusable_error(const struct core *core, bool is_write, bool is_repeatable, ironwal_error *error)
 {
 	if (error != NULL) {
 		if (core->transport == NULL)
@@ -233,7 +234,7 @@ static int unusable_error(const struct core *core, bool is_write, bool has_expec
 			cerr_set_errno(error, IRONWAL_ERR_CONNECTION_LOST, core->write_errno,
 				"the connection to %s was lost", core->address);
 	}
-	cerr_fate(error, is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE, has_expected);
+	cerr_fate(error, is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE, is_repeatable);
 	return cerr_unusable(error, true);
 }
 
@@ -244,18 +245,18 @@ int core_begin(struct core *core, const struct core_request *request, size_t par
 {
 	ironwal_fate fate = request->is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE;
 	if (!core_is_usable(core))
-		return unusable_error(core, request->is_write, request->has_expected, error);
+		return unusable_error(core, request->is_write, request->is_repeatable, error);
 	bool full =
 		request->is_submitted && core->submitted > 0 &&
 		(core->submitted >= core->limits.in_flight_count || core->held_bytes >= core->limits.in_flight_bytes);
 	if (full || (core->free_slot == NO_SLOT && core->slot_count == SLOT_COUNT_MAX)) {
 		cerr_set(error, IRONWAL_ERR_AGAIN, "%u requests are in flight, which is the limit: take results first",
 			core->waiting);
-		return cerr_fate(error, fate, request->has_expected);
+		return cerr_fate(error, fate, request->is_repeatable);
 	}
 	if (core->free_slot == NO_SLOT && slots_grow(core) != 0) {
 		cerr_no_memory(error);
-		return cerr_fate(error, fate, request->has_expected);
+		return cerr_fate(error, fate, request->is_repeatable);
 	}
 	uint32_t index = core->free_slot;
 	struct slot *slot = &core->slots[index];
@@ -294,53 +295,12 @@ int core_commit(struct core *core, uint32_t *ret_msgid, ironwal_error *error)
 		return 0;
 	}
 	core->open_slot = NO_SLOT;
-	cerr_fate(error, fate, slot->request.has_expected);
+	cerr_fate(error, fate, slot->request.is_repeatable);
 	slot_release(core, slot);
 	return -1;
 }
 
 /* ---- answers ---- */
-
-static void rebase_span(struct span *span, const uint8_t *from, const uint8_t *to)
-{
-	if (span->data != NULL)
-		span->data = to + (span->data - from);
-}
-
-/* A copy of the payload, with the spans pointing there. */
-static int keep_payload(struct core_answer *answer, struct span payload, const struct response *response)
-{
-	answer->payload = malloc(payload.len > 0 ? payload.len : 1);
-	if (answer->payload == NULL)
-		return -1;
-	memcpy(answer->payload, payload.data, payload.len);
-	answer->response = *response;
-	rebase_span(&answer->response.error, payload.data, answer->payload);
-	rebase_span(&answer->response.result, payload.data, answer->payload);
-	for (unsigned key = 0; key < KEY_TOTAL; key++) {
-		if (fields_has(&response->fields, (enum key)key))
-			rebase_span(&answer->response.fields.values[key], payload.data, answer->payload);
-	}
-	return 0;
-}
-
-static int read_append_result(
-	const struct slot *slot, const struct fields *fields, ironwal_append_result *ret_result, struct error *err)
-{
-	bool durable;
-	if (slot->request.method == METHOD_APPEND) {
-		if (field_u64(fields, KEY_ID, &ret_result->first, err) != 0)
-			return -1;
-		ret_result->end = ret_result->first + 1;
-	} else if (field_u64(fields, KEY_FIRST, &ret_result->first, err) != 0 ||
-		   field_u64(fields, KEY_END, &ret_result->end, err) != 0) {
-		return -1;
-	}
-	if (field_bool(fields, KEY_DURABLE, &durable, err) != 0)
-		return -1;
-	ret_result->durable = durable;
-	return 0;
-}
 
 /* An answer that acknowledges and cannot be understood. The request is done, then the connection ends. */
 static void spoil_slot(struct core *core, struct slot *slot, const char *why, ironwal_fate fate)
@@ -358,7 +318,8 @@ static void take_response(struct core *core, struct slot *slot, struct span payl
 		slot_done(core, slot);
 	} else if (response->error.data != NULL) {
 		slot->refusal = malloc(sizeof(*slot->refusal));
-		if (slot->refusal == NULL) {
+		if (slot->refusal == NULL ||
+			(slot->request.keeps_refusal && answer_keep(&slot->answer, payload, response) != 0)) {
 			/* Without the memory to say what it was, nothing is known but that it is answered. */
 			cerr_no_memory(&core->failure);
 			slot->lost = true;
@@ -372,7 +333,7 @@ static void take_response(struct core *core, struct slot *slot, struct span payl
 		slot_done(core, slot);
 	} else if (slot->request.method == METHOD_APPEND || slot->request.method == METHOD_APPEND_BATCH) {
 		ironwal_append_result *result = &slot->answer.append;
-		if (read_append_result(slot, &response->fields, result, &err) != 0) {
+		if (answer_read_append(slot->request.method, &response->fields, result, &err) != 0) {
 			spoil_slot(core, slot, err.message, IRONWAL_FATE_WRITTEN);
 			return;
 		}
@@ -382,7 +343,7 @@ static void take_response(struct core *core, struct slot *slot, struct span payl
 			return;
 		}
 		slot_done(core, slot);
-	} else if (keep_payload(&slot->answer, payload, response) != 0) {
+	} else if (answer_keep(&slot->answer, payload, response) != 0) {
 		cerr_no_memory(&core->failure);
 		core_fail(core);
 	} else {
@@ -553,12 +514,13 @@ static int slot_take(struct core *core, struct slot *slot, struct core_answer *r
 		rc = -1;
 	} else if (slot->refusal != NULL) {
 		rc = cerr_from_wire(error, slot->refusal);
-	} else {
+	}
+	if (rc == 0 || slot->answer.payload != NULL) {
 		*ret_answer = slot->answer;
 		slot->answer.payload = NULL;
 	}
 	if (rc != 0) {
-		cerr_fate(error, slot->fate, slot->request.has_expected);
+		cerr_fate(error, slot->fate, slot->request.is_repeatable);
 		cerr_unusable(error, !core_is_usable(core));
 	}
 	slot_release(core, slot);
@@ -568,7 +530,7 @@ static int slot_take(struct core *core, struct slot *slot, struct core_answer *r
 /* The caller of a blocking call does not wait any longer. */
 static int slot_give_up(struct core *core, struct slot *slot, ironwal_error *error)
 {
-	bool is_write = slot->request.is_write, has_expected = slot->request.has_expected;
+	bool is_write = slot->request.is_write, is_repeatable = slot->request.is_repeatable;
 	ironwal_fate fate = fate_without_answer(core, slot);
 	const char *name = method_name(slot->request.method);
 	if (slot->to <= core->sent) {
@@ -588,7 +550,7 @@ static int slot_give_up(struct core *core, struct slot *slot, ironwal_error *err
 		core_fail(core);
 	}
 	timeout_error(core, name, error);
-	cerr_fate(error, is_write ? fate : IRONWAL_FATE_NOT_A_WRITE, has_expected);
+	cerr_fate(error, is_write ? fate : IRONWAL_FATE_NOT_A_WRITE, is_repeatable);
 	return cerr_unusable(error, !core_is_usable(core));
 }
 

@@ -40,13 +40,16 @@ struct core_limits {
 
 struct core_request {
 	enum method method;
-	bool is_write;	   /* its fate is told */
-	bool is_submitted; /* its result is taken by core_next, and it counts against the bounds; else by core_wait */
-	bool has_expected; /* it carries an expected_id */
-	uint64_t count;	   /* appends: entries in it, against which the answer is checked */
+	bool is_write;	    /* its fate is told */
+	bool is_submitted;  /* its result is taken by core_next, and it counts against the bounds; else by core_wait */
+	bool is_repeatable; /* executed twice it does no more than once: it carries an expected_id, or is of that kind
+			     */
+	bool keeps_refusal; /* what the server refuses it with is handed out as an answer is */
+	uint64_t count;	    /* appends: entries in it, against which the answer is checked */
 };
 
-/* A result. Appends: `append`. Others: `response`, whose spans point into `payload`, which is the taker's to free. */
+/* A result. Appends to streams: `append`. Others: `response`, whose spans point into `payload`, which is the taker's to
+ * free. */
 struct core_answer {
 	ironwal_append_result append;
 	struct response response;
@@ -76,7 +79,8 @@ void core_nudge(struct core *core);
 /* Until all that is queued is with the kernel. -1: deadline or failure. */
 int core_flush(struct core *core, uint64_t deadline_ns, ironwal_error *error);
 
-/* -1: an error of this request, or the deadline: the request is given up then (see its fate). */
+/* -1: an error of this request, or the deadline: the request is given up then (see its fate). *ret_answer is written
+ * with -1, too, if the server refused a request that keeps_refusal. */
 int core_wait(
 	struct core *core, uint32_t msgid, uint64_t deadline_ns, struct core_answer *ret_answer, ironwal_error *error);
 /* As ironwal_wait_next. */

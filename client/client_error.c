@@ -132,13 +132,13 @@ ironwal_fate cerr_wire_fate(const struct error *wire)
 	return IRONWAL_FATE_REFUSED;
 }
 
-int cerr_fate(ironwal_error *error, ironwal_fate fate, bool has_expected)
+int cerr_fate(ironwal_error *error, ironwal_fate fate, bool is_repeatable)
 {
 	if (error == NULL)
 		return -1;
 	error->fate = fate;
-	error->retriable =
-		is_transient(error) && fate != IRONWAL_FATE_WRITTEN && (fate != IRONWAL_FATE_UNKNOWN || has_expected);
+	error->retriable = is_transient(error) && fate != IRONWAL_FATE_WRITTEN && fate != IRONWAL_FATE_PARTLY &&
+			   (fate != IRONWAL_FATE_UNKNOWN || is_repeatable);
 	return -1;
 }
 
@@ -210,6 +210,8 @@ const char *ironwal_fate_name(ironwal_fate fate)
 		return "refused";
 	case IRONWAL_FATE_WRITTEN:
 		return "written";
+	case IRONWAL_FATE_PARTLY:
+		return "partly";
 	case IRONWAL_FATE_UNKNOWN:
 		break;
 	}

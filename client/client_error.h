@@ -38,8 +38,8 @@ int cerr_too_large(ironwal_error *error, const char *what, uint64_t limit, uint6
 /* What the server answered. */
 int cerr_from_wire(ironwal_error *error, const struct error *wire);
 
-/* The fate, and from it whether sending again is safe. has_expected: the request carried an expected_id. */
-int cerr_fate(ironwal_error *error, ironwal_fate fate, bool has_expected);
+/* The fate, and from it whether sending again is safe. is_repeatable: the request may be executed twice. */
+int cerr_fate(ironwal_error *error, ironwal_fate fate, bool is_repeatable);
 
 /* The fate of a write that the server refused with this. */
 ironwal_fate cerr_wire_fate(const struct error *wire);

@@ -1,4 +1,4 @@
-/* Reading entries, and walking a stream. */
+/* Reading entries, and walking a stream or a shard. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -150,7 +150,14 @@ static void copy_read_options(const ironwal_read_options *given, ironwal_read_op
 			given->struct_size < sizeof(defaults) ? given->struct_size : sizeof(defaults));
 }
 
-int ironwal_read(ironwal *connection, const char *stream, size_t stream_len, const ironwal_read_options *given,
+/* What is read: a stream, or the log of a shard by its number. */
+struct source {
+	const char *stream; /* NULL: the shard */
+	size_t stream_len;
+	uint32_t shard;
+};
+
+static int read_source(ironwal *connection, const struct source *source, const ironwal_read_options *given,
 	ironwal_entries **ret_entries, ironwal_error *error)
 {
 	ironwal_read_options options;
@@ -162,9 +169,13 @@ int ironwal_read(ironwal *connection, const char *stream, size_t stream_len, con
 	copy_read_options(given, &options);
 	size_t params = 1u + (options.has_start_id != 0) + (options.max_entries != 0) + (options.max_bytes != 0) +
 			(options.wait_ms != 0);
-	if (call_begin(connection, METHOD_ITER, params, &w, error) != 0)
+	bool is_stream = source->stream != NULL;
+	if (call_begin(connection, is_stream ? METHOD_ITER : METHOD_ITER_SHARD, params, &w, error) != 0)
 		return -1;
-	put_stream(w, stream, stream_len);
+	if (is_stream)
+		put_stream(w, source->stream, source->stream_len);
+	else
+		put_u64(w, KEY_SHARD, source->shard);
 	if (options.has_start_id)
 		put_u64(w, KEY_START_ID, options.start_id);
 	if (options.max_entries != 0)
@@ -185,6 +196,21 @@ int ironwal_read(ironwal *connection, const char *stream, size_t stream_len, con
 	entries->end = end;
 	*ret_entries = entries;
 	return 0;
+}
+
+int ironwal_read(ironwal *connection, const char *stream, size_t stream_len, const ironwal_read_options *options,
+	ironwal_entries **ret_entries, ironwal_error *error)
+{
+	/* An empty name may be NULL; it is the server that refuses it. */
+	const struct source source = {.stream = stream != NULL ? stream : "", .stream_len = stream_len};
+	return read_source(connection, &source, options, ret_entries, error);
+}
+
+int ironwal_read_shard(ironwal *connection, uint32_t shard, const ironwal_read_options *options,
+	ironwal_entries **ret_entries, ironwal_error *error)
+{
+	const struct source source = {.shard = shard};
+	return read_source(connection, &source, options, ret_entries, error);
 }
 
 size_t ironwal_entries_count(const ironwal_entries *entries)
@@ -220,32 +246,48 @@ uint64_t ironwal_entries_end_id(const ironwal_entries *entries)
 
 struct ironwal_iterator {
 	ironwal *connection;
-	char *stream;
-	size_t stream_len;
+	char *name; /* of source, which points to it; NULL for a shard */
+	struct source source;
 	ironwal_read_options options;	 /* has_start_id, start_id: of the next request */
 	struct ironwal_entries *entries; /* of the last answer */
 	size_t index;			 /* in entries: the next one to give */
 };
 
-int ironwal_iterator_open(ironwal *connection, const char *stream, size_t stream_len,
+/* Takes name over. */
+static int iterator_open(ironwal *connection, char *name, const struct source *source,
 	const ironwal_read_options *options, ironwal_iterator **ret_iterator, ironwal_error *error)
 {
 	struct ironwal_iterator *iterator = calloc(1, sizeof(*iterator));
-	char *copy = malloc(stream_len > 0 ? stream_len : 1);
-	if (iterator == NULL || copy == NULL) {
-		free(iterator);
-		free(copy);
+	if (iterator == NULL) {
+		free(name);
 		return cerr_no_memory(error);
 	}
-	if (stream_len > 0)
-		memcpy(copy, stream, stream_len);
 	iterator->connection = connection;
-	iterator->stream = copy;
-	iterator->stream_len = stream_len;
+	iterator->name = name;
+	iterator->source = *source;
 	copy_read_options(options, &iterator->options);
 	iterator->options.struct_size = sizeof(iterator->options);
 	*ret_iterator = iterator;
 	return 0;
+}
+
+int ironwal_iterator_open(ironwal *connection, const char *stream, size_t stream_len,
+	const ironwal_read_options *options, ironwal_iterator **ret_iterator, ironwal_error *error)
+{
+	char *name = malloc(stream_len > 0 ? stream_len : 1);
+	if (name == NULL)
+		return cerr_no_memory(error);
+	if (stream_len > 0)
+		memcpy(name, stream, stream_len);
+	const struct source source = {.stream = name, .stream_len = stream_len};
+	return iterator_open(connection, name, &source, options, ret_iterator, error);
+}
+
+int ironwal_shard_iterator_open(ironwal *connection, uint32_t shard, const ironwal_read_options *options,
+	ironwal_iterator **ret_iterator, ironwal_error *error)
+{
+	const struct source source = {.shard = shard};
+	return iterator_open(connection, NULL, &source, options, ret_iterator, error);
 }
 
 int ironwal_iterator_buffered(const ironwal_iterator *iterator)
@@ -258,8 +300,7 @@ int ironwal_iterator_next(
 {
 	if (!ironwal_iterator_buffered(iterator)) {
 		struct ironwal_entries *entries;
-		if (ironwal_read(iterator->connection, iterator->stream, iterator->stream_len, &iterator->options,
-			    &entries, error) != 0)
+		if (read_source(iterator->connection, &iterator->source, &iterator->options, &entries, error) != 0)
 			return -1;
 		ironwal_entries_free(iterator->entries);
 		iterator->entries = entries;
@@ -291,6 +332,6 @@ void ironwal_iterator_free(ironwal_iterator *iterator)
 	if (iterator == NULL)
 		return;
 	ironwal_entries_free(iterator->entries);
-	free(iterator->stream);
+	free(iterator->name);
 	free(iterator);
 }

@@ -16,8 +16,8 @@
  * the connection's timeout, in milliseconds, counted from the call. A call that ends by its deadline says what became
  * of the write: see ironwal_error_fate.
  *
- * Bytes: streams, entries and prefixes are a pointer and a length, NUL bytes are legal in them. A pointer may be NULL
- * if its length is 0. What is passed in is copied before the call returns.
+ * Bytes: streams, entries, keys, checkpoint ids are a pointer and a length, NUL bytes are legal in them. A pointer may
+ * be NULL if its length is 0. What is passed in is copied before the call returns.
  *
  * Invariant: a length that the server announces is never believed: memory grows with bytes that arrived.
  */
@@ -57,6 +57,10 @@ typedef struct ironwal_names ironwal_names;
 typedef struct ironwal_iterator ironwal_iterator;
 /* Entries that will be appended together or not at all. */
 typedef struct ironwal_txn ironwal_txn;
+/* A consistent cut through all shards. */
+typedef struct ironwal_checkpoint ironwal_checkpoint;
+/* Ids and times of checkpoints. */
+typedef struct ironwal_checkpoints ironwal_checkpoints;
 /* A value whose shape the caller does not know beforehand, as the answer to stats. */
 typedef struct ironwal_value ironwal_value;
 
@@ -111,7 +115,9 @@ typedef enum ironwal_fate {
 	IRONWAL_FATE_NOT_SENT = 1,    /* the server never had the whole request: nothing was written, nor will be */
 	IRONWAL_FATE_REFUSED = 2,     /* the server answered that it wrote nothing */
 	IRONWAL_FATE_WRITTEN = 3,     /* the server acknowledged it (the answer could not be delivered in full) */
-	IRONWAL_FATE_UNKNOWN = 4      /* sent, and not (or not clearly) answered: it may be there or turn up later */
+	IRONWAL_FATE_UNKNOWN = 4,     /* sent, and not (or not clearly) answered: it may be there or turn up later */
+	IRONWAL_FATE_PARTLY = 5	      /* some entries of ironwal_shard_append_batch were written, see their positions;
+					 the others were not, nor will be */
 } ironwal_fate;
 
 /* An empty error, to be passed to any number of calls one after the other; freed with ironwal_error_free.
@@ -132,10 +138,11 @@ IRONWAL_API const char *ironwal_error_message(const ironwal_error *error);
 IRONWAL_API int ironwal_error_errno(const ironwal_error *error);
 /* What became of the entries. */
 IRONWAL_API ironwal_fate ironwal_error_fate(const ironwal_error *error);
-/* "not sent", "refused", "written", "unknown"; "not a write". Static memory. */
+/* "not sent", "refused", "written", "unknown", "partly"; "not a write". Static memory. */
 IRONWAL_API const char *ironwal_fate_name(ironwal_fate fate);
 /* 1 if the same request may succeed when it is sent again, unchanged, after a moment or on a new connection, and cannot
- * write its entries twice by that (which for IRONWAL_FATE_UNKNOWN means that it carried an expected_id). Else 0. */
+ * write its entries twice by that (which for IRONWAL_FATE_UNKNOWN means that it carried an expected_id, or was one to
+ * truncate, or to create, prune before or compact checkpoints). Else 0; so always for IRONWAL_FATE_PARTLY. */
 IRONWAL_API int ironwal_error_is_retriable(const ironwal_error *error);
 /* 1 if the connection can be used further; 0 if it has ended and all it is good for is ironwal_wait_next (for the
  * fates of what was in flight) and ironwal_close. */
@@ -377,6 +384,151 @@ IRONWAL_API const char *ironwal_names_get(const ironwal_names *names, size_t ind
 IRONWAL_API int ironwal_names_more(const ironwal_names *names);
 /* NULL is legal. */
 IRONWAL_API void ironwal_names_free(ironwal_names *names);
+
+/* ---- shards ---------------------------------------------------------------------------------------------------- */
+
+/* A server has ironwal_shard_count(connection) shards: logs that are chosen by a key, and through all of which a
+ * checkpoint cuts at once. Keys are not stored: put them into the values if readers need them. */
+
+/* The shard of a key: XXH3_64bits(key) mod shard_count, as the server reckons it; 0 for a shard_count of 0. A key is
+ * any bytes, none too. Any thread may call it. */
+IRONWAL_API uint32_t ironwal_shard_of_key(const void *key, size_t key_len, uint32_t shard_count);
+
+/* The stream that is a shard's log, "shard_07": what the reference calls inner(). All calls that take a stream work on
+ * it, and it is the same log: ironwal_append to it with an expected_id is the safe retry of a shard append. Writes the
+ * name and a NUL, returns the name's length. Any thread may call it. */
+#define IRONWAL_SHARD_NAME_MAX 24
+IRONWAL_API size_t ironwal_shard_name(uint32_t shard, char ret_name[IRONWAL_SHARD_NAME_MAX]);
+
+/* Begin with IRONWAL_SHARD_APPEND_OPTIONS_INIT. NULL means just that. */
+typedef struct ironwal_shard_append_options {
+	size_t struct_size;
+	int sync; /* not 0: on disk before it is answered, whatever the server's mode */
+} ironwal_shard_append_options;
+
+#define IRONWAL_SHARD_APPEND_OPTIONS_INIT                                                                              \
+	{                                                                                                              \
+		sizeof(ironwal_shard_append_options), 0                                                                \
+	}
+
+typedef struct ironwal_key_value {
+	ironwal_bytes key, value;
+} ironwal_key_value;
+
+/* Where an entry is: entry id of the log of shard. */
+typedef struct ironwal_shard_position {
+	uint64_t id;	/* 0 if it was not written */
+	uint32_t shard; /* the key's, whether it was written or not */
+	int written;	/* not 0: acknowledged. 0: see the error's fate */
+} ironwal_shard_position;
+
+/* Entries [first, end) of the log of shard. */
+typedef struct ironwal_shard_range {
+	uint64_t first;
+	uint64_t end;
+	uint32_t shard;
+} ironwal_shard_range;
+
+/* Appends value to the shard of key. TooLarge, and not sent, as ironwal_append_batch. ret_position may be NULL. */
+IRONWAL_API int ironwal_shard_append(ironwal *connection, const void *key, size_t key_len, const void *value,
+	size_t value_len, const ironwal_shard_append_options *options, ironwal_shard_position *ret_position,
+	ironwal_error *error);
+
+/* Appends count entries, each to the shard of its key: all or none of those of one shard, but each shard by itself.
+ * An empty batch writes nothing. ret_positions is the caller's array of count, in the order of the entries, or NULL.
+ * Unlike other results it is also filled by an error, whenever something was sent; what `written` is 0 says then is
+ * told by the fate:
+ *   IRONWAL_FATE_NOT_SENT   the array is not touched; nothing was written
+ *   IRONWAL_FATE_REFUSED    written is 0 everywhere; nothing was written
+ *   IRONWAL_FATE_PARTLY     some shards failed (the error is that of the first entry that did): where written is 0,
+ *                           nothing was written nor will be: these entries, and no others, may be sent again
+ *   IRONWAL_FATE_UNKNOWN    where written is 0, the entry may be there or turn up later */
+IRONWAL_API int ironwal_shard_append_batch(ironwal *connection, const ironwal_key_value *entries, size_t count,
+	const ironwal_shard_append_options *options, ironwal_shard_position *ret_positions, ironwal_error *error);
+
+/* Appends count values to the shard of one key, all or none. An empty batch writes nothing, and its range is empty at
+ * the shard's next id. TooLarge, and not sent, as ironwal_append_batch. ret_range may be NULL. */
+IRONWAL_API int ironwal_shard_append_batch_for_key(ironwal *connection, const void *key, size_t key_len,
+	const ironwal_bytes *values, size_t count, const ironwal_shard_append_options *options,
+	ironwal_shard_range *ret_range, ironwal_error *error);
+
+/* As ironwal_read and ironwal_iterator_open, of the log of a shard (whose number is below ironwal_shard_count, else the
+ * server answers Config). A shard that nothing was written to is empty. */
+IRONWAL_API int ironwal_read_shard(ironwal *connection, uint32_t shard, const ironwal_read_options *options,
+	ironwal_entries **ret_entries, ironwal_error *error);
+IRONWAL_API int ironwal_shard_iterator_open(ironwal *connection, uint32_t shard, const ironwal_read_options *options,
+	ironwal_iterator **ret_iterator, ironwal_error *error);
+
+/* ---- checkpoints ----------------------------------------------------------------------------------------------- */
+
+/* A checkpoint has an offset for each shard, and covers the shard's entries below it. It covers all appends to shards
+ * that were acknowledged before the request, and of two appends that came one after the other never the second alone.
+ * Its id is 1 to 65,535 bytes, any (else InvalidCheckpointId); of one over max_message_bytes TooLarge, and not sent.
+ *
+ * Creating, pruning and compacting have a fate as appends do, and can safely be repeated also if it is unknown, which
+ * ironwal_error_is_retriable says too: a checkpoint that is created again replaces the first one; what is deleted or
+ * dropped stays so. */
+
+/* Takes a checkpoint and keeps it under id, in place of one that is there; it is then the newest. When this returns 0
+ * it is on disk, and so is all that it covers, in every sync mode. Freed with ironwal_checkpoint_free; ret_checkpoint
+ * may be NULL. */
+IRONWAL_API int ironwal_create_checkpoint(
+	ironwal *connection, const void *id, size_t id_len, ironwal_checkpoint **ret_checkpoint, ironwal_error *error);
+/* The one of that id. CheckpointNotFound (id); CheckpointCorrupted (offset, reason); ShardCountMismatch (expected, of
+ * the server; found). Freed with ironwal_checkpoint_free. */
+IRONWAL_API int ironwal_load_checkpoint(
+	ironwal *connection, const void *id, size_t id_len, ironwal_checkpoint **ret_checkpoint, ironwal_error *error);
+/* The newest one. NoCheckpoints if there is none; if it is damaged CheckpointCorrupted, never an older one. */
+IRONWAL_API int ironwal_load_latest_checkpoint(
+	ironwal *connection, ironwal_checkpoint **ret_checkpoint, ironwal_error *error);
+
+/* Not NUL-terminated; good, as the offsets are, until the checkpoint is freed. */
+IRONWAL_API const void *ironwal_checkpoint_id(const ironwal_checkpoint *checkpoint, size_t *ret_len);
+/* Unix time, in nanoseconds; of two checkpoints of a server never the same. */
+IRONWAL_API uint64_t ironwal_checkpoint_timestamp_ns(const ironwal_checkpoint *checkpoint);
+/* That of the connection. */
+IRONWAL_API uint32_t ironwal_checkpoint_shard_count(const ironwal_checkpoint *checkpoint);
+/* One for each shard, ironwal_checkpoint_shard_count of them (in *ret_count, which may be NULL): the first id that is
+ * not covered, where a reader goes on. */
+IRONWAL_API const uint64_t *ironwal_checkpoint_offsets(const ironwal_checkpoint *checkpoint, size_t *ret_count);
+/* NULL is legal. */
+IRONWAL_API void ironwal_checkpoint_free(ironwal_checkpoint *checkpoint);
+
+/* The newest limit (0: all) of the checkpoints, oldest first. Freed with ironwal_checkpoints_free. TooLarge if the list
+ * does not fit an answer: ask for fewer. */
+IRONWAL_API int ironwal_list_checkpoints(
+	ironwal *connection, uint64_t limit, ironwal_checkpoints **ret_list, ironwal_error *error);
+IRONWAL_API size_t ironwal_checkpoints_count(const ironwal_checkpoints *list);
+/* Number index: 1, its id (not NUL-terminated, good until the list is freed) and when it was taken, in Unix nanoseconds
+ * (ret_timestamp_ns may be NULL); 0 if index is not below count. */
+IRONWAL_API int ironwal_checkpoints_get(const ironwal_checkpoints *list, size_t index, const void **ret_id,
+	size_t *ret_len, uint64_t *ret_timestamp_ns);
+/* How many more there are that are so badly damaged that their ids cannot be told. */
+IRONWAL_API uint64_t ironwal_checkpoints_damaged(const ironwal_checkpoints *list);
+/* NULL is legal. */
+IRONWAL_API void ironwal_checkpoints_free(ironwal_checkpoints *list);
+/* How many different ids there are. */
+IRONWAL_API int ironwal_checkpoint_count(ironwal *connection, uint64_t *ret_count, ironwal_error *error);
+
+typedef struct ironwal_prune_stats {
+	uint64_t segments_deleted; /* of all shards together */
+	uint32_t shards_pruned;	   /* of how many shards at least one */
+} ironwal_prune_stats;
+
+/* Deletes, in all shards, the segments that hold only entries covered by the checkpoint: never one that is written to.
+ * Errors as ironwal_load_checkpoint; after Io some may have been deleted (fate unknown). ret_stats may be NULL. */
+IRONWAL_API int ironwal_prune_before_checkpoint(
+	ironwal *connection, const void *id, size_t id_len, ironwal_prune_stats *ret_stats, ironwal_error *error);
+
+typedef struct ironwal_compaction_stats {
+	uint64_t checkpoints_before; /* different ids */
+	uint64_t checkpoints_after;
+	uint64_t bytes_reclaimed; /* by how much the file that holds them became shorter */
+} ironwal_compaction_stats;
+
+/* Keeps the newest keep_latest_n checkpoints (0: none) and drops the others. ret_stats may be NULL. */
+IRONWAL_API int ironwal_compact_checkpoints(
+	ironwal *connection, uint64_t keep_latest_n, ironwal_compaction_stats *ret_stats, ironwal_error *error);
 
 /* ---- stats ----------------------------------------------------------------------------------------------------- */
 

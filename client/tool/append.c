@@ -27,6 +27,40 @@ static int read_all(int fd, size_t max, struct buf *buf)
 	return 0;
 }
 
+int append_open(const struct tool *tool, const char *file, struct append_job *job)
+{
+	job->fd = STDIN_FILENO;
+	job->input = "standard input";
+	if (file == NULL)
+		return TOOL_GO_ON;
+	job->input = file;
+	job->fd = open(file, O_RDONLY | O_CLOEXEC);
+	return job->fd >= 0 ? TOOL_GO_ON : tool_failed_here(tool, "cannot open %s: %s", file, strerror(errno));
+}
+
+void append_close(struct append_job *job)
+{
+	if (job->fd != STDIN_FILENO)
+		close(job->fd);
+}
+
+int append_read(const struct tool *tool, const struct append_job *job, const char *hint, struct buf *ret_entry)
+{
+	struct buf buf = {0};
+	int status = TOOL_GO_ON;
+	uint64_t max = ironwal_max_entry_bytes(tool->connection);
+	if (read_all(job->fd, max, &buf) != 0)
+		status = tool_failed_here(tool, "cannot read %s: %s; nothing was written", job->input, strerror(errno));
+	else if (buf.len > max)
+		status = tool_failed_here(tool, "%s is larger than an entry can be (%llu bytes); nothing was written%s",
+			job->input, (unsigned long long)max, hint);
+	if (status == TOOL_GO_ON)
+		*ret_entry = buf;
+	else
+		buf_free(&buf);
+	return status;
+}
+
 static int append_one(struct tool *tool, const struct append_job *job, const void *entry, size_t len)
 {
 	ironwal_append_result result;
@@ -51,18 +85,11 @@ static int append_one(struct tool *tool, const struct append_job *job, const voi
 
 static int append_input(struct tool *tool, const struct append_job *job)
 {
-	struct buf buf = {0};
-	int status;
-	uint64_t max = ironwal_max_entry_bytes(tool->connection);
-	if (read_all(job->fd, max, &buf) != 0)
-		status = tool_failed_here(tool, "cannot read %s: %s; nothing was written", job->input, strerror(errno));
-	else if (buf.len > max)
-		status = tool_failed_here(tool,
-			"%s is larger than an entry can be (%llu bytes); nothing was written; --lines makes an entry "
-			"of each line",
-			job->input, (unsigned long long)max);
-	else
-		status = append_one(tool, job, buf.data, buf.len);
+	struct buf buf;
+	int status = append_read(tool, job, "; --lines makes an entry of each line", &buf);
+	if (status != TOOL_GO_ON)
+		return status;
+	status = append_one(tool, job, buf.data, buf.len);
 	buf_free(&buf);
 	return status;
 }
@@ -73,7 +100,7 @@ static int run(struct tool *tool, int argc, char **argv)
 	static const struct option options[] = {TOOL_OPTIONS, {"file", required_argument, NULL, OPTION_FILE},
 		{"lines", no_argument, NULL, OPTION_LINES}, {"sync", no_argument, NULL, OPTION_SYNC},
 		{"expected-id", required_argument, NULL, OPTION_EXPECTED_ID}, {NULL, 0, NULL, 0}};
-	struct append_job job = {.fd = STDIN_FILENO, .input = "standard input", .options = IRONWAL_APPEND_OPTIONS_INIT};
+	struct append_job job = {.options = IRONWAL_APPEND_OPTIONS_INIT};
 	const char *file = NULL;
 	bool lines = false;
 	int option, status;
@@ -104,12 +131,8 @@ static int run(struct tool *tool, int argc, char **argv)
 	const char *entry = optind + 1 < argc ? argv[optind + 1] : NULL;
 	if (entry != NULL && (lines || file != NULL))
 		return tool_usage(tool, "an ENTRY and --%s exclude each other", lines ? "lines" : "file");
-	if (file != NULL) {
-		job.input = file;
-		job.fd = open(file, O_RDONLY | O_CLOEXEC);
-		if (job.fd < 0)
-			return tool_failed_here(tool, "cannot open %s: %s", file, strerror(errno));
-	}
+	if ((status = append_open(tool, file, &job)) != TOOL_GO_ON)
+		return status;
 	if ((status = tool_connect(tool)) == TOOL_GO_ON) {
 		if (entry != NULL)
 			status = append_one(tool, &job, entry, strlen(entry));
@@ -118,8 +141,7 @@ static int run(struct tool *tool, int argc, char **argv)
 		else
 			status = append_input(tool, &job);
 	}
-	if (file != NULL)
-		close(job.fd);
+	append_close(&job);
 	return status;
 }
 

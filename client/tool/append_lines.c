@@ -279,6 +279,7 @@ static char *describe_lines(const struct run *run)
 			fprintf(memory, "are written as ids %llu to %llu", (unsigned long long)r->first,
 				(unsigned long long)r->first + count - 1);
 			break;
+		case IRONWAL_FATE_PARTLY: /* not of a batch to one stream */
 		case IRONWAL_FATE_UNKNOWN:
 			fputs("may be written or not", memory);
 			break;

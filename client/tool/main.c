@@ -10,13 +10,14 @@
 #include "tool.h"
 
 static const struct command *const commands[] = {&command_append, &command_get, &command_cat, &command_streams,
-	&command_info, &command_truncate, &command_segment_start, &command_sync, &command_ping, &command_stats};
+	&command_info, &command_truncate, &command_segment_start, &command_sync, &command_ping, &command_stats,
+	&command_shard, &command_checkpoint, &command_prune};
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 static int print_help(void)
 {
 	out_format("usage: ironwal [OPTIONS] COMMAND [ARGUMENTS]\n\n"
-		   "Appends to and reads from the streams of an ironwald.\n\n"
+		   "Appends to and reads from the streams and shards of an ironwald.\n\n"
 		   "Commands (`ironwal COMMAND --help` tells more, with an example):\n");
 	for (size_t i = 0; i < COMMAND_COUNT; i++)
 		out_format("  %-14s %s\n", commands[i]->name, commands[i]->summary);
@@ -57,6 +58,32 @@ bool tool_parse_u64(const char *text, uint64_t *ret_value)
 		return false;
 	*ret_value = value;
 	return true;
+}
+
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+int tool_parse_bytes(const struct tool *tool, const char *text, bool is_hex, struct buf *buf)
+{
+	size_t len = strlen(text);
+	if (is_hex && len % 2 != 0)
+		return tool_usage(tool, "--hex: '%s' has an odd number of digits", text);
+	for (size_t i = 0; is_hex && i < len; i += 2) {
+		int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
+		if (high < 0 || low < 0)
+			return tool_usage(tool, "--hex: '%s' is not a number in hex", text);
+		const uint8_t byte = (uint8_t)(high * 16 + low);
+		if (buf_append(buf, &byte, 1) != 0)
+			return tool_failed_here(tool, "out of memory");
+	}
+	if (!is_hex && buf_append(buf, text, len) != 0)
+		return tool_failed_here(tool, "out of memory");
+	return TOOL_GO_ON;
 }
 
 static int parse_timeout(struct tool *tool, const char *text)
@@ -112,6 +139,36 @@ int tool_connect(struct tool *tool)
 	return status == EXIT_USAGE ? EXIT_USAGE : EXIT_CONNECTION;
 }
 
+/* The argument that comes next is the command. */
+static int run_named(struct tool *tool, int argc, char **argv, const struct command *const *choice, size_t choice_count)
+{
+	if (optind == argc)
+		return tool_usage(tool, "a command is missing");
+	for (size_t i = 0; i < choice_count; i++) {
+		const char *space = strrchr(choice[i]->name, ' ');
+		if (strcmp(argv[optind], space != NULL ? space + 1 : choice[i]->name) != 0)
+			continue;
+		char **rest = argv + optind;
+		int count = argc - optind;
+		rest[0] = argv[0]; /* getopt's messages begin with it */
+		optind = 0;	   /* a new round, with permutation */
+		tool->command = choice[i];
+		return tool->command->run(tool, count, rest);
+	}
+	return tool_usage(tool, "there is no command '%s'", argv[optind]);
+}
+
+int tool_run_one_of(struct tool *tool, int argc, char **argv, const struct command *const *choice, size_t count)
+{
+	static const struct option options[] = {TOOL_OPTIONS, {NULL, 0, NULL, 0}};
+	int option, status;
+	while ((option = getopt_long(argc, argv, "+", options, NULL)) != -1) {
+		if ((status = tool_option(tool, option)) != TOOL_GO_ON)
+			return status;
+	}
+	return run_named(tool, argc, argv, choice, count);
+}
+
 static int run(struct tool *tool, int argc, char **argv)
 {
 	static const struct option options[] = {
@@ -126,19 +183,7 @@ static int run(struct tool *tool, int argc, char **argv)
 		if (status != TOOL_GO_ON)
 			return status;
 	}
-	if (optind == argc)
-		return tool_usage(tool, "a command is missing");
-	for (size_t i = 0; i < COMMAND_COUNT; i++) {
-		if (strcmp(argv[optind], commands[i]->name) != 0)
-			continue;
-		char **rest = argv + optind;
-		int count = argc - optind;
-		rest[0] = argv[0]; /* getopt's messages begin with it */
-		optind = 0;	   /* a new round, with permutation */
-		tool->command = commands[i];
-		return tool->command->run(tool, count, rest);
-	}
-	return tool_usage(tool, "there is no command '%s'", argv[optind]);
+	return run_named(tool, argc, argv, commands, COMMAND_COUNT);
 }
 
 int main(int argc, char **argv)

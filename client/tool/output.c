@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "tool.h"
+#include "utf8.h"
 
 static int out_errno; /* of the first write that failed */
 
@@ -51,8 +52,9 @@ static size_t control_len(const unsigned char *at, size_t left)
 static void write_name(FILE *file, const char *name, size_t len)
 {
 	const unsigned char *at = (const unsigned char *)name;
+	bool is_text = utf8_valid(name, len);
 	for (size_t i = 0; i < len;) {
-		size_t n = control_len(at + i, len - i);
+		size_t n = at[i] >= 0x80 && !is_text ? 1 : control_len(at + i, len - i);
 		if (n == 0)
 			fputc(at[i++], file);
 		for (; n > 0; n--)
@@ -106,7 +108,20 @@ int tool_exit_status(const ironwal_error *error)
 	}
 }
 
-static void error_json(const struct tool *tool, const char *what, const char *stream, const char *hint, bool with_fate)
+/* What it was done to: a stream, a key, a checkpoint. */
+struct subject {
+	const char *kind;
+	const char *bytes; /* NULL: there is none */
+	size_t len;
+};
+
+static struct subject stream_subject(const char *stream)
+{
+	return (struct subject){"stream", stream, stream != NULL ? strlen(stream) : 0};
+}
+
+static void error_json(
+	const struct tool *tool, const char *what, const struct subject *subject, const char *hint, bool with_fate)
 {
 	struct json *json = json_new_stderr();
 	const ironwal_error *error = tool->error;
@@ -133,8 +148,8 @@ static void error_json(const struct tool *tool, const char *what, const char *st
 	json_map_end(json);
 	json_key(json, "doing");
 	json_str(json, what);
-	if (stream != NULL)
-		json_key_bytes(json, "stream", stream, strlen(stream));
+	if (subject->bytes != NULL)
+		json_key_bytes(json, subject->kind, subject->bytes, subject->len);
 	json_key(json, "retriable");
 	json_bool(json, ironwal_error_is_retriable(error));
 	if (with_fate && ironwal_error_fate(error) != IRONWAL_FATE_NOT_A_WRITE) {
@@ -150,18 +165,19 @@ static void error_json(const struct tool *tool, const char *what, const char *st
 	json_free(json);
 }
 
-static int report(const struct tool *tool, const char *what, const char *stream, const char *hint, bool with_fate)
+static int report(
+	const struct tool *tool, const char *what, const struct subject *subject, const char *hint, bool with_fate)
 {
 	const ironwal_error *error = tool->error;
 	out_flush(); /* what was printed before comes first */
 	if (tool->json) {
-		error_json(tool, what, stream, hint, with_fate);
+		error_json(tool, what, subject, hint, with_fate);
 		return tool_exit_status(error);
 	}
 	fprintf(stderr, "ironwal: %s", what);
-	if (stream != NULL) {
+	if (subject->bytes != NULL) {
 		fputs(" '", stderr);
-		write_name(stderr, stream, strlen(stream));
+		write_name(stderr, subject->bytes, subject->len);
 		fputc('\'', stderr);
 	}
 	fprintf(stderr, ": %s (%s", ironwal_error_message(error), ironwal_error_code_name(error));
@@ -175,8 +191,13 @@ static int report(const struct tool *tool, const char *what, const char *stream,
 	case IRONWAL_FATE_WRITTEN:
 		fputs("; it was written all the same", stderr);
 		break;
+	case IRONWAL_FATE_PARTLY:
+		fputs("; part of it was written: look before you repeat it", stderr);
+		break;
 	case IRONWAL_FATE_UNKNOWN:
-		fputs("; it may have been written: look before you repeat it", stderr);
+		fputs(ironwal_error_is_retriable(error) ? "; it may have been written: it is safe to repeat it"
+							: "; it may have been written: look before you repeat it",
+			stderr);
 		break;
 	}
 	fputc(')', stderr);
@@ -188,12 +209,21 @@ static int report(const struct tool *tool, const char *what, const char *stream,
 
 int tool_failed(const struct tool *tool, const char *what, const char *stream, const char *hint)
 {
-	return report(tool, what, stream, hint, true);
+	const struct subject subject = stream_subject(stream);
+	return report(tool, what, &subject, hint, true);
+}
+
+int tool_failed_about(
+	const struct tool *tool, const char *what, const char *kind, const void *bytes, size_t len, const char *hint)
+{
+	const struct subject subject = {kind, len > 0 ? bytes : "", len};
+	return report(tool, what, &subject, hint, true);
 }
 
 int tool_failed_partly(const struct tool *tool, const char *what, const char *stream, const char *done)
 {
-	return report(tool, what, stream, done, false);
+	const struct subject subject = stream_subject(stream);
+	return report(tool, what, &subject, done, false);
 }
 
 int tool_failed_here(const struct tool *tool, const char *format, ...)

@@ -1,4 +1,4 @@
-/* ironwal get, ironwal cat. */
+/* ironwal get, ironwal cat (and what ironwal shard cat has in common with it). */
 #include <stdio.h>
 #include <string.h>
 
@@ -68,7 +68,10 @@ const struct command command_get = {
 
 struct cat {
 	struct tool *tool;
-	const char *stream;
+	const char *stream; /* of a shard, the name of its log */
+	bool of_shard;
+	uint32_t shard;
+	char shard_name[IRONWAL_SHARD_NAME_MAX];
 	struct json *json;
 	bool follow, raw, ids;
 	bool has_end;
@@ -126,13 +129,20 @@ static int cat_failed(struct cat *cat)
 	return tool_failed(cat->tool, "read", cat->stream, what_to_do);
 }
 
+static int cat_read(struct cat *cat, ironwal_entries **ret_entries)
+{
+	struct tool *tool = cat->tool;
+	if (cat->of_shard)
+		return ironwal_read_shard(tool->connection, cat->shard, &cat->read, ret_entries, tool->error);
+	return ironwal_read(tool->connection, cat->stream, strlen(cat->stream), &cat->read, ret_entries, tool->error);
+}
+
 static int cat_run(struct cat *cat)
 {
 	while (cat->left > 0) {
 		ironwal_entries *entries;
 		cat->read.max_entries = cat->left;
-		if (ironwal_read(cat->tool->connection, cat->stream, strlen(cat->stream), &cat->read, &entries,
-			    cat->tool->error) != 0)
+		if (cat_read(cat, &entries) != 0)
 			return cat_failed(cat);
 		size_t count = ironwal_entries_count(entries);
 		if (!cat->follow && !cat->has_end) {
@@ -158,13 +168,28 @@ static int cat_run(struct cat *cat)
 	return EXIT_OK;
 }
 
-static int run_cat(struct tool *tool, int argc, char **argv)
+/* TOOL_GO_ON, or the exit status. */
+static int cat_choose(struct cat *cat, const char *name)
+{
+	uint64_t number;
+	cat->stream = name;
+	if (!cat->of_shard)
+		return TOOL_GO_ON;
+	if (!tool_parse_u64(name, &number) || number > UINT32_MAX)
+		return tool_usage(cat->tool, "'%s' is not a shard's number", name);
+	cat->shard = (uint32_t)number;
+	ironwal_shard_name(cat->shard, cat->shard_name);
+	cat->stream = cat->shard_name;
+	return TOOL_GO_ON;
+}
+
+int tool_cat(struct tool *tool, int argc, char **argv, bool of_shard)
 {
 	enum { OPTION_FROM = OPTION_OWN, OPTION_FOLLOW, OPTION_MAX, OPTION_RAW, OPTION_IDS };
 	static const struct option options[] = {TOOL_OPTIONS, {"from", required_argument, NULL, OPTION_FROM},
 		{"follow", no_argument, NULL, OPTION_FOLLOW}, {"max", required_argument, NULL, OPTION_MAX},
 		{"raw", no_argument, NULL, OPTION_RAW}, {"ids", no_argument, NULL, OPTION_IDS}, {NULL, 0, NULL, 0}};
-	struct cat cat = {.tool = tool, .left = UINT64_MAX, .read = IRONWAL_READ_OPTIONS_INIT};
+	struct cat cat = {.tool = tool, .of_shard = of_shard, .left = UINT64_MAX, .read = IRONWAL_READ_OPTIONS_INIT};
 	int option, status;
 	cat.read.max_bytes = READ_BYTES;
 	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -196,8 +221,7 @@ static int run_cat(struct tool *tool, int argc, char **argv)
 		return status;
 	if (tool->json && (cat.raw || cat.ids))
 		return tool_usage(tool, "--json and --%s exclude each other", cat.raw ? "raw" : "ids");
-	cat.stream = argv[optind];
-	if ((status = tool_connect(tool)) != TOOL_GO_ON)
+	if ((status = cat_choose(&cat, argv[optind])) != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	if (tool->json)
 		cat.json = json_new();
@@ -205,6 +229,11 @@ static int run_cat(struct tool *tool, int argc, char **argv)
 	if (cat.json != NULL)
 		json_free(cat.json);
 	return status;
+}
+
+static int run_cat(struct tool *tool, int argc, char **argv)
+{
+	return tool_cat(tool, argc, argv, false);
 }
 
 const struct command command_cat = {

@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "buf.h"
 #include "ironwal.h"
 
 enum exit_status {
@@ -61,16 +62,24 @@ int tool_option(struct tool *tool, int option);
 int tool_usage(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A whole unsigned number. */
 bool tool_parse_u64(const char *text, uint64_t *ret_value);
+/* The bytes that an argument stands for, behind what buf holds: its own, or what it says in hex. TOOL_GO_ON, or the
+ * exit status. */
+int tool_parse_bytes(const struct tool *tool, const char *text, bool is_hex, struct buf *buf);
 /* TOOL_GO_ON, or the exit status. The number of arguments left must be between the two. */
 int tool_check_count(const struct tool *tool, int count, int least, int most);
 /* TOOL_GO_ON, or the exit status, with the error reported. */
 int tool_connect(struct tool *tool);
+/* For a command of commands, called "GROUP NAME": runs the one that the arguments name, with the options before it. */
+int tool_run_one_of(struct tool *tool, int argc, char **argv, const struct command *const *commands, size_t count);
 
 /* ---- errors (output.c) ---- */
 
 /* tool->error in one line on stderr (one JSON object with --json), and the exit status for it. what: "append to",
  * stream may be NULL. hint: what to do besides, or NULL. */
 int tool_failed(const struct tool *tool, const char *what, const char *stream, const char *hint);
+/* The same about something else than a stream: kind "checkpoint" or "key". */
+int tool_failed_about(
+	const struct tool *tool, const char *what, const char *kind, const void *bytes, size_t len, const char *hint);
 /* The same for a job of many requests, of which the error is only the first one's: `done` says what became of them. */
 int tool_failed_partly(const struct tool *tool, const char *what, const char *stream, const char *done);
 /* A failure of this side, printf format; EXIT_FAILED. */
@@ -83,7 +92,8 @@ int tool_exit_status(const ironwal_error *error);
 bool out_write(const void *bytes, size_t len);
 bool out_format(const char *format, ...) __attribute__((format(printf, 1, 2)));
 bool out_flush(void);
-/* A name for people: what would move the cursor, and the backslash, come as \xNN. */
+/* A name for people: what would move the cursor, the backslash, and in what is not UTF-8 all that is not ASCII, come as
+ * \xNN. */
 bool out_name(const char *name, size_t len);
 /* The reader has gone (asked for while there is nothing to write). */
 bool out_reader_gone(void);
@@ -118,7 +128,11 @@ bool json_line(struct json *json);
 
 /* ---- commands ---- */
 
+/* cat of a stream, or of a shard (read.c). */
+int tool_cat(struct tool *tool, int argc, char **argv, bool of_shard);
+
 extern const struct command command_append, command_get, command_cat, command_streams, command_info, command_truncate,
-	command_segment_start, command_sync, command_ping, command_stats;
+	command_segment_start, command_sync, command_ping, command_stats, command_shard, command_checkpoint,
+	command_prune;
 
 #endif

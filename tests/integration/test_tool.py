@@ -22,7 +22,8 @@ import unittest
 import msgpack
 
 IRONWAL, IRONWALD = sys.argv[1:3]
-COMMANDS = ["append", "get", "cat", "streams", "info", "truncate", "segment-start", "sync", "ping", "stats"]
+COMMANDS = ["append", "get", "cat", "streams", "info", "truncate", "segment-start", "sync", "ping", "stats", "shard",
+            "checkpoint", "prune"]
 OK, FAILED, USAGE, CONNECTION = 0, 1, 2, 3
 
 
@@ -84,14 +85,18 @@ class Connection:
         self.sock.close()
 
 
-class WithDaemon(unittest.TestCase):
+class DaemonCase(unittest.TestCase):
+    """A daemon for all tests of the class."""
+
+    daemon_options = []
+
     @classmethod
     def setUpClass(cls):
         cls.dir = tempfile.mkdtemp(prefix="ironwal-tool-")
         cls.path = cls.dir + "/socket"
         cls.address = "unix:" + cls.path
         cls.daemon = subprocess.Popen([IRONWALD, "--root-path=" + cls.dir + "/data", "--listen-tcp=none",
-                                       "--listen-unix=" + cls.path], stdin=subprocess.DEVNULL)
+                                       "--listen-unix=" + cls.path] + cls.daemon_options, stdin=subprocess.DEVNULL)
         until(lambda: cls.daemon.poll() is not None or os.path.exists(cls.path), "the daemon's socket")
         assert cls.daemon.poll() is None, "the daemon did not start"
 
@@ -114,6 +119,8 @@ class WithDaemon(unittest.TestCase):
             f.write(content)
         return path
 
+
+class WithDaemon(DaemonCase):
     def test_ping(self):
         self.assertIn("ironwald/", self.out("ping"))
         answer = json.loads(self.out("ping", "--json"))
@@ -192,6 +199,7 @@ class WithDaemon(unittest.TestCase):
             self.tool("cat", "many", stdout=copy, before=limit)
         with open(self.dir + "/copy", "rb") as copy:
             self.assertTrue(copy.read() == content)
+
     def test_pausing_input_is_not_held_back(self):
         with subprocess.Popen([IRONWAL, "--connect", self.address, "append", "--lines", "pause"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tool:

@@ -34,6 +34,7 @@ struct fake {
 	pthread_t thread;
 	void (*script)(struct fake *fake);
 	bool one_byte_at_a_time;
+	uint64_t shard_count; /* that hello tells */
 	struct buf in;
 	struct request request; /* the last one read; spans into frame */
 	uint8_t *frame;
@@ -174,6 +175,22 @@ static inline void answer_batch(struct fake *fake, uint32_t msgid, uint64_t firs
 	answer_done(fake);
 }
 
+static inline void answer_iter(struct fake *fake, uint64_t first, unsigned count, uint64_t end)
+{
+	answer_begin(fake->request.msgid, 4);
+	answer_u64(KEY_FIRST, first);
+	mp_write_key(&answer, KEY_ENTRIES);
+	mp_write_array(&answer, count);
+	for (unsigned i = 0; i < count; i++) {
+		char text[32];
+		snprintf(text, sizeof(text), "entry %u", (unsigned)first + i);
+		mp_write_bin(&answer, text, strlen(text));
+	}
+	answer_u64(KEY_NEXT, first + count);
+	answer_u64(KEY_END, end);
+	answer_done(fake);
+}
+
 static inline void answer_empty(struct fake *fake, uint32_t msgid)
 {
 	answer_begin(msgid, 0);
@@ -212,7 +229,7 @@ static inline void hello_with(struct fake *fake, uint64_t protocol, uint64_t max
 	answer_u64(KEY_PROTOCOL, protocol);
 	mp_write_key(&answer, KEY_SERVER);
 	mp_write_str(&answer, "fake/1.2.3");
-	answer_u64(KEY_SHARD_COUNT, 4);
+	answer_u64(KEY_SHARD_COUNT, fake->shard_count);
 	answer_u64(KEY_MAX_MESSAGE_BYTES, max_message_bytes);
 	mp_write_key(&answer, KEY_SYNC_MODE);
 	mp_write_str(&answer, "strict");
@@ -255,6 +272,7 @@ static inline void fake_init(struct fake *fake, void (*script)(struct fake *))
 {
 	memset(fake, 0, sizeof(*fake));
 	fake->script = script;
+	fake->shard_count = 4;
 	pthread_mutex_init(&fake->lock, NULL);
 	pthread_cond_init(&fake->changed, NULL);
 }

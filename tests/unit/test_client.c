@@ -191,22 +191,6 @@ Test(client, every_method_with_answers_a_byte_at_a_time)
 
 /* ---- reading a stream ---- */
 
-static void answer_iter(struct fake *f, uint64_t first, unsigned count, uint64_t end)
-{
-	answer_begin(f->request.msgid, 4);
-	answer_u64(KEY_FIRST, first);
-	mp_write_key(&answer, KEY_ENTRIES);
-	mp_write_array(&answer, count);
-	for (unsigned i = 0; i < count; i++) {
-		char text[32];
-		snprintf(text, sizeof(text), "entry %u", (unsigned)first + i);
-		mp_write_bin(&answer, text, strlen(text));
-	}
-	answer_u64(KEY_NEXT, first + count);
-	answer_u64(KEY_END, end);
-	answer_done(f);
-}
-
 static void script_iterate(struct fake *f)
 {
 	struct error e;
