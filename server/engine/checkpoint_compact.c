@@ -3,8 +3,8 @@
  * place in one step (rename), when all of it is durable.
  *
  * It is done piece by piece, so that creations go on: they are written to the old file, stand in its index, and are
- * copied with the rest. Whatever fails before the rename costs nothing. What follows it may not fail: a log whose name
- * is not known to be durable takes nothing more.
+ * copied with the rest. Whatever fails before the rename costs nothing. From there on nothing may fail: a log of which
+ * it is not known which file has its name takes nothing more.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -80,16 +80,17 @@ static int begin(struct checkpoint_log *log, struct checkpoint_op *op)
 	return r == 0 ? io->ops->truncate(compaction->file, 0) : r;
 }
 
-/* The record goes behind compaction->out. One that cannot be read leaves one that says so. */
+/* The record goes behind compaction->out. One that is damaged leaves one that says so; one that the disk does not give
+ * ends the compaction: the next try may get it. */
 static int copy_one(struct checkpoint_log *log, const struct checkpoint_entry *from)
 {
 	struct compaction *compaction = log->compaction;
 	struct checkpoint_entry entry = *from;
 	struct checkpoint_record record;
-	const char *reason = "it cannot be read";
+	const char *reason = "its id cannot be read";
 	entry.offset = compaction->end + compaction->out.len;
 	int r = checkpoint_hash_is_known(from->hash) ? checkpoint_log_read_whole(log, from, &record, &reason) : 1;
-	if (r < 0 && r != -EIO)
+	if (r < 0)
 		return r;
 	if (r != 0) {
 		record = (struct checkpoint_record){
@@ -166,24 +167,30 @@ static void take_over(struct checkpoint_log *log, struct checkpoint_op *op)
 	checkpoint_log_publish(log);
 }
 
+/* Which file has the name now, or would have it after a power cut, is not known: nothing may be added to either. */
+static bool stop(struct checkpoint_log *log, struct checkpoint_op *op, int r, const char *what)
+{
+	checkpoint_log_fail(log, -r, what);
+	struct error *err = checkpoint_new_error(op);
+	error_set_io(err, -r, what, CHECKPOINT_PATH);
+	error_set_outcome(err, OUTCOME_UNKNOWN);
+	compaction_free(log);
+	return true;
+}
+
 static bool finish(struct checkpoint_log *log, struct checkpoint_op *op)
 {
 	struct io *io = log->io;
 	int r = write_header(log);
-	if (r == 0)
-		r = io->ops->rename(io, CHECKPOINT_NEW, CHECKPOINT_PATH);
 	if (r != 0)
 		return fail(log, op, r, "compact the checkpoint log into");
+	r = io->ops->rename(io, CHECKPOINT_NEW, CHECKPOINT_PATH);
+	if (r != 0)
+		return checkpoint_may_pass(r) ? fail(log, op, r, "compact the checkpoint log into")
+					      : stop(log, op, r, "renaming the compacted");
 	take_over(log, op);
 	r = io->ops->sync_dir(io, "");
-	if (r != 0) {
-		/* The old file may be there again after a power cut, without what would be added to this one. */
-		checkpoint_log_fail(log, -r, "sync of the directory after compaction");
-		struct error *err = checkpoint_new_error(op);
-		error_set_io(err, -r, "sync the directory of", CHECKPOINT_PATH);
-		error_set_outcome(err, OUTCOME_UNKNOWN);
-	}
-	return true;
+	return r == 0 || stop(log, op, r, "sync of the directory with the compacted");
 }
 
 bool checkpoint_log_compact(struct checkpoint_log *log, struct checkpoint_op *op)

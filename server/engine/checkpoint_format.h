@@ -25,10 +25,10 @@
  *
  * A record counts if and only if its header decodes; what it says may be used if and only if its content's checksum is
  * right too. The hash alone tells which id a record with a damaged content was for.
- * A sector of the disk is old or new, never mixed, and where a record is written it was zeros: so a record of which
- * some sector is zeros may be torn, and any other broken one is damaged. That is why ids are stored with 1 added: a
- * sector of them is never zeros. (An id of many zeros can make one; damage to such a record, while it is the last, may
- * be taken for a torn end.)
+ * Where a record is written, the file was zeros, and a sector of the disk is old or new, never mixed: so a record of
+ * which some sector is zeros, or which ends in zeros, may be torn, and any other broken one is damaged. That is why next
+ * ids are stored with 1 added: neither a sector of them nor the last one is ever zeros. (An id of many zeros can make
+ * such a sector; damage to that record, while it is the last, may be taken for a torn end.)
  * Kind 2 stands, after a compaction, for a record whose content could not be read any more.
  */
 #ifndef IRONWALD_CHECKPOINT_FORMAT_H

@@ -342,7 +342,7 @@ bool checkpoint_log_list(struct checkpoint_log *log, struct checkpoint_op *op)
  */
 
 /* What may be tried again: nothing was done that could have changed the file. */
-static bool may_pass(int r)
+bool checkpoint_may_pass(int r)
 {
 	return r == -ENOSPC || r == -EDQUOT || r == -EMFILE || r == -ENFILE || r == -ENOMEM;
 }
@@ -456,7 +456,7 @@ static int before_group(struct checkpoint_log *log, struct checkpoint_op *first,
 		r = encode_group(log, first);
 	if (r == 0)
 		r = prepare(log, log->end + log->buf.len);
-	if (r != 0 && !may_pass(r))
+	if (r != 0 && !checkpoint_may_pass(r))
 		checkpoint_log_fail(log, -r, "prepare");
 	return r;
 }

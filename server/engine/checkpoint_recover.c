@@ -157,6 +157,34 @@ static int find_records(struct recover *recover)
 
 enum verdict { KEEP, DAMAGED, TORN, UNREADABLE };
 
+/* No header: it was not written, or not to its end, if nothing follows where its content would be. */
+static enum verdict judge_gap(struct recover *recover, const struct checkpoint_entry *gap, int *ret_error)
+{
+	for (uint64_t at = 0; at < gap->bytes; at += CHECKPOINT_SECTOR) {
+		const uint8_t *sector = sector_at(recover, gap->offset + at, ret_error);
+		if (!sector)
+			return UNREADABLE;
+		if (at == 0 && is_zeros(sector))
+			return TORN;
+		size_t from = at == 0 ? CHECKPOINT_HEADER_BYTES : 0;
+		if (memcmp(sector + from, zeros, CHECKPOINT_SECTOR - from) != 0)
+			return DAMAGED;
+	}
+	return TORN;
+}
+
+/* Its checksum is wrong. Disks write sectors whole; a process that dies, or a write that fails, may leave any part of
+ * a record, and then not its end. */
+static enum verdict judge_content(const struct checkpoint_record *record, const uint8_t *bytes, size_t len)
+{
+	for (size_t at = CHECKPOINT_SECTOR; at < len; at += CHECKPOINT_SECTOR)
+		if (is_zeros(bytes + at))
+			return TORN;
+	bool has_end = record->shard_count == 0 ||
+		       checkpoint_record_next_id(record, bytes, record->shard_count - 1) != UINT64_MAX;
+	return has_end ? DAMAGED : TORN;
+}
+
 /* Of something behind what is known to be durable. */
 static enum verdict judge(struct recover *recover, const struct checkpoint_entry *entry, int *ret_error)
 {
@@ -168,7 +196,7 @@ static enum verdict judge(struct recover *recover, const struct checkpoint_entry
 		return UNREADABLE;
 	struct checkpoint_record record;
 	if (!checkpoint_record_decode(first, log->salt, entry->offset, &record))
-		return is_zeros(first) ? TORN : DAMAGED;
+		return judge_gap(recover, entry, ret_error);
 	const uint8_t *bytes;
 	int r = window_need(&recover->window, entry->offset, (size_t)entry->bytes, &bytes);
 	if (r != 0) {
@@ -177,12 +205,7 @@ static enum verdict judge(struct recover *recover, const struct checkpoint_entry
 	}
 	if (checkpoint_content_is_whole(&record, bytes))
 		return KEEP;
-	if (recover->window.unreadable)
-		return DAMAGED;
-	for (uint64_t at = CHECKPOINT_SECTOR; at < entry->bytes; at += CHECKPOINT_SECTOR)
-		if (is_zeros(bytes + at))
-			return TORN;
-	return DAMAGED;
+	return recover->window.unreadable ? DAMAGED : judge_content(&record, bytes, (size_t)entry->bytes);
 }
 
 static int cut(struct recover *recover, uint64_t at)

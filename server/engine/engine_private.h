@@ -107,8 +107,9 @@ struct tail_facts {
 };
 int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
 	struct error *err);
-/* The same file: a stream of which nothing is left gets a hole of next_id entries that speaks, and goes on there. */
-int recovery_lost_stream(struct engine *engine, struct stream *stream, uint64_t next_id, struct error *err);
+/* The same file: a new, empty, durable segment whose name tells the next id, whatever becomes of what is before it. */
+int recovery_successor(struct engine *engine, struct stream *stream, uint64_t next_id, uint32_t prev_check,
+	struct segment **ret_segment);
 
 /* manifest.c: a directory without a manifest that holds something else is refused, before anything is written there. */
 int manifest_refuse_foreign(struct engine *engine, struct error *err);

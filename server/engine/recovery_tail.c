@@ -60,6 +60,24 @@ static int io_failed(struct judge *judge, int r, const char *what)
 /* ---- what is there
  * ---------------------------------------------------------------------------------------------------- */
 
+/* A disk writes a header, which lies in one sector, or leaves the zeros that were there. A write that fails, or whose
+ * process dies, may leave a part of it, and then nothing behind it. */
+static int read_torn_header(struct judge *judge)
+{
+	size_t whole = align_up(SEGMENT_HEADER_FIXED + judge->stream->name_len + 4u, FRAME_ALIGN);
+	uint64_t last = 0, last_of_all = 0, limit = judge->window.limit;
+	int r = 0;
+	if (judge->size >= whole) {
+		judge->window.limit = whole;
+		r = scan_zeros(&judge->window, 0, &last);
+		judge->window.limit = limit;
+		if (r == 0 && last > 0 && last < whole)
+			r = scan_zeros(&judge->window, 0, &last_of_all);
+	}
+	judge->header_may_be_torn = judge->size < whole || last == 0 || (last < whole && last_of_all == last);
+	return r == 0 ? 0 : io_failed(judge, r, "read");
+}
+
 static int read_header(struct judge *judge)
 {
 	const uint8_t *bytes;
@@ -76,18 +94,7 @@ static int read_header(struct judge *judge)
 	judge->header_good = result == HEADER_OK && judge->header.first_id == judge->segment->first_id &&
 			     judge->header.name_len == judge->stream->name_len &&
 			     memcmp(judge->header.name, judge->stream->name, judge->header.name_len) == 0;
-	size_t whole = align_up(SEGMENT_HEADER_FIXED + judge->stream->name_len + 4u, FRAME_ALIGN);
-	uint64_t last = 0;
-	if (!judge->header_good && judge->size >= whole) {
-		uint64_t limit = judge->window.limit;
-		judge->window.limit = whole;
-		r = scan_zeros(&judge->window, 0, &last);
-		judge->window.limit = limit;
-		if (r != 0)
-			return io_failed(judge, r, "read");
-	}
-	judge->header_may_be_torn = judge->size < whole || last == 0;
-	return 0;
+	return judge->header_good ? 0 : read_torn_header(judge);
 }
 
 static void count_known(struct judge *judge, uint64_t known)
@@ -305,7 +312,7 @@ static int drop_empty(struct judge *judge)
 }
 
 /* A new, empty, durable segment whose name tells the next id, whatever becomes of the old one. */
-static int make_successor(struct engine *engine, struct stream *stream, uint64_t next_id, uint32_t prev_check,
+int recovery_successor(struct engine *engine, struct stream *stream, uint64_t next_id, uint32_t prev_check,
 	struct segment **ret_segment)
 {
 	struct io *io = engine->io;
@@ -376,7 +383,7 @@ static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
 	/* With nothing good in it, and no id to keep, the name itself is wanted again: there can be no successor first.
 	 */
 	if (next_id > old->first_id)
-		r = make_successor(judge->engine, stream, next_id, judge->at.prev_check, &successor);
+		r = recovery_successor(judge->engine, stream, next_id, judge->at.prev_check, &successor);
 	if (r == 0) {
 		old->cut = true;
 		old->end_id = judge->at.id;
@@ -468,6 +475,21 @@ static int act(struct judge *judge, bool *ret_rewritten)
 	return 0;
 }
 
+struct torn_before {
+	uint64_t first_id;
+	bool found;
+};
+
+static int torn_before_cb(const char *name, bool is_dir, void *arg)
+{
+	struct torn_before *before = arg;
+	size_t len = strlen(name), ending = strlen(TORN_ENDING);
+	if (!is_dir && len > ending && strcmp(name + len - ending, TORN_ENDING) == 0 &&
+		strtoull(name, NULL, 10) == before->first_id)
+		before->found = true;
+	return before->found;
+}
+
 static int look(struct judge *judge, const struct tail_facts *facts)
 {
 	judge->known = facts->proven_end;
@@ -476,13 +498,20 @@ static int look(struct judge *judge, const struct tail_facts *facts)
 	const struct stream *stream = judge->stream;
 	if (stream->segment_count == 1 && judge->segment->first_id > 0)
 		count_known(judge, 1);
-	/* The successor of a set-aside file was durable before that was renamed. */
-	if (stream->segment_count > 1 && stream->segments[stream->segment_count - 2]->cut)
-		count_known(judge, 1);
+	/* The successor of a set-aside file was durable before that was renamed; but not one that was made anew in its
+	 * place, after it had been set aside itself with nothing good in it. */
+	if (stream->segment_count > 1 && stream->segments[stream->segment_count - 2]->cut) {
+		struct torn_before before = {judge->segment->first_id, false};
+		int r = judge->engine->io->ops->list_dir(judge->engine->io, stream->dir, torn_before_cb, &before);
+		if (r < 0)
+			return io_failed(judge, r, "list what is beside");
+		if (!before.found)
+			count_known(judge, 1);
+	}
 	if (read_header(judge) != 0)
 		return -1;
 	judge->at = (struct index_point){judge->segment->first_id, 0, 0};
-	/* The header lies in one sector, which is old (zeros) or new: if it is neither, it was damaged later. */
+	/* Neither written nor torn: it was damaged later. */
 	if (!judge->header_good && !judge->header_may_be_torn)
 		count_known(judge, 1);
 	if (judge->header_good && walk(judge) != 0)
@@ -527,49 +556,4 @@ int recovery_tail(struct engine *engine, struct stream *stream, const struct tai
 	if (result == 0 && stream->next_id < facts->proven_next_id)
 		stream->next_id = facts->proven_next_id;
 	return result;
-}
-
-/* An empty file, set aside, from id 0 to id 0: what follows it up to the next segment is a hole. Durable, with the
- * directory, before that segment is made. */
-static int make_hole(struct io *io, const char *dir, struct segment *hole)
-{
-	char path[SEGMENT_PATH_MAX];
-	struct io_file *file;
-	path_of(hole, path);
-	int r = io->ops->mkdir(io, dir);
-	if (r == 0 || r == -EEXIST)
-		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &file);
-	if (r != 0)
-		return r;
-	r = io->ops->sync(file);
-	io->ops->close(file);
-	if (r == 0)
-		r = io->ops->sync_dir(io, dir);
-	return r == 0 ? io->ops->sync_dir(io, "") : r;
-}
-
-int recovery_lost_stream(struct engine *engine, struct stream *stream, uint64_t next_id, struct error *err)
-{
-	struct segment *hole = segment_new(stream, 0), *successor = NULL;
-	int r = hole && stream_reserve_segment(stream) == 0 ? 0 : -ENOMEM;
-	if (r == 0) {
-		hole->cut = hole->sealed = true;
-		r = make_hole(engine->io, stream->dir, hole);
-	}
-	if (r != 0) {
-		segment_unref(hole, NULL);
-		return error_set_io(err, -r, "note what is lost in", stream->dir);
-	}
-	stream_push_segment(stream, hole);
-	r = make_successor(engine, stream, next_id, 0, &successor);
-	if (r != 0)
-		return error_set_io(err, -r, "note what is lost in", stream->dir);
-	stream_push_segment(stream, successor);
-	stream->dir_made = stream->dir_durable = true;
-	stream->next_id = next_id;
-	log_error("engine",
-		"stream %s is missing, and a checkpoint says that it held %llu entries: they are lost; the next id is "
-		"%llu",
-		stream->name, (unsigned long long)next_id, (unsigned long long)next_id);
-	return recovery_show(engine, stream, err);
 }

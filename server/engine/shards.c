@@ -30,12 +30,59 @@ uint64_t shards_floor(const struct engine *engine, const char *name, size_t len)
 	return shard_number(name, len, &shard) && shard < engine->options.shard_count ? engine->shard_floors[shard] : 0;
 }
 
+/* Nothing of a stream is left: a hole of next_id entries that speaks, and a segment behind it.
+ *
+ * An empty file, set aside, from id 0 to id 0: what follows it up to the next segment is a hole. Durable, with the
+ * directory, before that segment is made. */
+static int make_hole(struct io *io, const char *dir, struct segment *hole)
+{
+	char path[SEGMENT_PATH_MAX];
+	struct io_file *file;
+	segment_path(hole, path);
+	int r = io->ops->mkdir(io, dir);
+	if (r == 0 || r == -EEXIST)
+		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &file);
+	if (r != 0)
+		return r;
+	r = io->ops->sync(file);
+	io->ops->close(file);
+	if (r == 0)
+		r = io->ops->sync_dir(io, dir);
+	return r == 0 ? io->ops->sync_dir(io, "") : r;
+}
+
+static int go_on_behind(struct engine *engine, struct stream *stream, uint64_t next_id, struct error *err)
+{
+	struct segment *hole = segment_new(stream, 0), *successor = NULL;
+	int r = hole && stream_reserve_segment(stream) == 0 ? 0 : -ENOMEM;
+	if (r == 0) {
+		hole->cut = hole->sealed = true;
+		r = make_hole(engine->io, stream->dir, hole);
+	}
+	if (r != 0) {
+		segment_unref(hole, NULL);
+		return error_set_io(err, -r, "note what is lost in", stream->dir);
+	}
+	stream_push_segment(stream, hole);
+	r = recovery_successor(engine, stream, next_id, 0, &successor);
+	if (r != 0)
+		return error_set_io(err, -r, "note what is lost in", stream->dir);
+	stream_push_segment(stream, successor);
+	stream->dir_made = stream->dir_durable = true;
+	stream->next_id = next_id;
+	log_error("engine",
+		"stream %s is missing, and a checkpoint says that it held %llu entries: they are lost; the next id is "
+		"%llu",
+		stream->name, (unsigned long long)next_id, (unsigned long long)next_id);
+	return recovery_show(engine, stream, err);
+}
+
 /* Nothing at all is there of a log that a checkpoint speaks of. */
 static int lost(struct engine *engine, struct stream *stream, uint64_t floor, struct error *err)
 {
 	engine->recovery.rot_found++;
 	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE)
-		return recovery_lost_stream(engine, stream, floor, err);
+		return go_on_behind(engine, stream, floor, err);
 	error_set(err, ERR_CORRUPTION,
 		"the log of %s is missing, and a checkpoint says that it held %llu entries: restore directory %s, or "
 		"start with on_corruption = truncate to go on without them",
