@@ -17,6 +17,7 @@
  * stop tells that it had been (rule 5 of the contract).
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -421,6 +422,49 @@ static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
 	return 0;
 }
 
+static int copy_to(struct judge *judge, struct io_file *to)
+{
+	uint64_t last;
+	int r = scan_zeros(&judge->window, 0, &last);
+	for (uint64_t at = 0; r == 0 && at < last; at += WALK_CHUNK) {
+		size_t len = last - at < WALK_CHUNK ? (size_t)(last - at) : WALK_CHUNK;
+		const uint8_t *bytes;
+		r = window_need(&judge->window, at, len, &bytes);
+		struct iovec iov = {(void *)bytes, len};
+		r = r == 1 ? -EIO : r == 0 ? judge->engine->io->ops->pwritev(to, &iov, 1, at) : r;
+	}
+	return r;
+}
+
+/* Nothing good stands in it but the header, which has to stay where it is, as it alone tells the next id: so a copy is
+ * what is set aside. */
+static int set_copy_aside(struct judge *judge)
+{
+	struct io *io = judge->engine->io;
+	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX + sizeof(TORN_ENDING) + 8];
+	struct io_file *copy;
+	cut_file_name(judge->at.id, judge->at.id, judge->header.salt, file);
+	int len = snprintf(path, sizeof(path), "%s/%s", judge->stream->dir, file) - (int)strlen(".cut");
+	int r = -EEXIST;
+	for (unsigned n = 0; n < 1000 && r == -EEXIST; n++) { /* it may have happened before */
+		(void)snprintf(path + len, sizeof(path) - (size_t)len, n > 0 ? "%s.%u" : "%s", TORN_ENDING, n);
+		r = io->ops->open(io, path, IO_WRITE | IO_CREATE | IO_EXCLUSIVE, &copy);
+	}
+	if (r == 0) {
+		r = copy_to(judge, copy);
+		if (r == 0)
+			r = io->ops->sync(copy);
+		io->ops->close(copy);
+	}
+	if (r == 0)
+		r = io->ops->sync_dir(io, judge->stream->dir);
+	if (r != 0)
+		return error_set_io(judge->err, -r, "copying a torn tail (this needs free space) to", path);
+	log_warn("engine", "%s: a torn tail with whole frames behind the break, kept as a copy", path);
+	judge->engine->recovery.files_set_aside++;
+	return cut_in_place(judge);
+}
+
 static int refuse(struct judge *judge)
 {
 	char path[SEGMENT_PATH_MAX];
@@ -461,7 +505,12 @@ static int act(struct judge *judge, bool *ret_rewritten)
 	if (judge->behind_frames > 0) {
 		if (write_again(judge, ret_rewritten) != 0)
 			return -1;
-		return set_aside(judge, judge->at.id, "a torn tail with whole frames behind the break");
+		bool only_header = judge->header_good && judge->at.id == judge->segment->first_id;
+		if (!only_header || judge->at.id == 0)
+			return set_aside(judge, judge->at.id, "a torn tail with whole frames behind the break");
+		if (set_copy_aside(judge) != 0)
+			return -1;
+		judge->rubbish = false;
 	}
 	if (!judge->header_good)
 		return drop_empty(judge);
@@ -475,21 +524,6 @@ static int act(struct judge *judge, bool *ret_rewritten)
 	return 0;
 }
 
-struct torn_before {
-	uint64_t first_id;
-	bool found;
-};
-
-static int torn_before_cb(const char *name, bool is_dir, void *arg)
-{
-	struct torn_before *before = arg;
-	size_t len = strlen(name), ending = strlen(TORN_ENDING);
-	if (!is_dir && len > ending && strcmp(name + len - ending, TORN_ENDING) == 0 &&
-		strtoull(name, NULL, 10) == before->first_id)
-		before->found = true;
-	return before->found;
-}
-
 static int look(struct judge *judge, const struct tail_facts *facts)
 {
 	judge->known = facts->proven_end;
@@ -498,16 +532,9 @@ static int look(struct judge *judge, const struct tail_facts *facts)
 	const struct stream *stream = judge->stream;
 	if (stream->segment_count == 1 && judge->segment->first_id > 0)
 		count_known(judge, 1);
-	/* The successor of a set-aside file was durable before that was renamed; but not one that was made anew in its
-	 * place, after it had been set aside itself with nothing good in it. */
-	if (stream->segment_count > 1 && stream->segments[stream->segment_count - 2]->cut) {
-		struct torn_before before = {judge->segment->first_id, false};
-		int r = judge->engine->io->ops->list_dir(judge->engine->io, stream->dir, torn_before_cb, &before);
-		if (r < 0)
-			return io_failed(judge, r, "list what is beside");
-		if (!before.found)
-			count_known(judge, 1);
-	}
+	/* The successor of a set-aside file was durable before that was renamed. */
+	if (stream->segment_count > 1 && stream->segments[stream->segment_count - 2]->cut)
+		count_known(judge, 1);
 	if (read_header(judge) != 0)
 		return -1;
 	judge->at = (struct index_point){judge->segment->first_id, 0, 0};

@@ -161,6 +161,43 @@ DAMAGE_TEST(whole_frames_behind_a_break_are_set_aside)
 	}
 }
 
+/* What was before it is gone, and of its own frames none is good: a stream that began at 0 again would give ids twice.
+ */
+DAMAGE_TEST(a_header_that_alone_tells_the_next_id_stays)
+{
+	static const char segment[] = "a/00000000000000000002.wal";
+	uint8_t zeros[FRAME] = {0};
+	again(ON_CORRUPTION_ERROR);
+	f.options.sync_mode = SYNC_ASYNC;
+	f.options.async_sync_interval_ns = 0;
+	fixture_open(&f);
+	for (uint64_t i = 0; i < 5; i++)
+		fixture_add(&f, "a", i);
+	fixture_die(&f);
+	cr_assert(sim_patch_file(f.io, SEGMENT_0, frame_at(2), zeros, FRAME) == 0);
+	fixture_open(&f);
+	cr_assert(fixture_truncate(&f, "a", 2).segments_deleted == 1 && fixture_files(&f, "a", ".cut") == 0);
+	for (unsigned round = 0; round < 3; round++) {
+		for (uint64_t i = 2; i < 5; i++)
+			cr_assert(fixture_add(&f, "a", i) == i);
+		fixture_die(&f);
+		cr_assert(sim_patch_file(f.io, segment, frame_at(0), zeros, FRAME) == 0);
+		if (round == 2) /* cut off before the copy was whole */
+			sim_cut_power_after(f.io, 1);
+		struct error err;
+		if (fixture_try_open(&f, &err) != ERR_NONE) {
+			sim_power_on(f.io, SIM_POWER_RANDOM);
+			fixture_open(&f);
+		}
+		cr_assert(fixture_info(&f, "a").first == 2 && fixture_info(&f, "a").end == 2);
+		cr_assert(fixture_stats(&f).recovery.rot_found == 0 && fixture_files(&f, "a", ".torn") == 1);
+		cr_assert(fixture_files(&f, "a", "") >= 2 + round, "a copy of each");
+		fixture_power_cut(&f, SIM_LOSE_ALL);
+		fixture_open(&f);
+		cr_assert(fixture_info(&f, "a").first == 2 && fixture_info(&f, "a").end == 2);
+	}
+}
+
 /* ---- rot: what was synced is broken ----------------------------------------------------------------------------- */
 
 DAMAGE_TEST(rot_is_refused_and_named)
