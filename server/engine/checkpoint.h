@@ -45,7 +45,8 @@ struct checkpoint_op {
 	/* the engine's own */
 	struct checkpoint_op *cut_next;
 	bool cut_is_durable; /* or failed */
-	uint64_t list_from;  /* timestamp of what is next */
+	struct buf list;     /* what is to be listed */
+	size_t list_at;
 	bool begun;
 };
 

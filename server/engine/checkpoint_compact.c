@@ -14,12 +14,14 @@
 #include "log.h"
 #include "names.h"
 
-/* More than a group of creations: they cannot run ahead for ever. */
+/* And twice what creations have added meanwhile: they cannot run ahead for ever. */
 #define PIECE_BYTES (2u << 20)
 
 struct compaction {
 	struct io_file *file;
 	uint64_t salt, end;
+	uint64_t seen_end; /* of the log, at the last piece */
+	struct checkpoint_hash last_hash;
 	uint32_t next; /* of the log's index: to be copied */
 	struct checkpoint_index index;
 	struct buf out;
@@ -73,6 +75,7 @@ static int begin(struct checkpoint_log *log, struct checkpoint_op *op)
 	log->compaction = compaction;
 	compaction->next = from;
 	compaction->end = CHECKPOINT_SECTOR;
+	compaction->seen_end = log->end;
 	int r = io->ops->random(io, &compaction->salt, sizeof(compaction->salt));
 	compaction->salt |= compaction->salt == 0;
 	if (r == 0)
@@ -97,6 +100,7 @@ static int copy_one(struct checkpoint_log *log, const struct checkpoint_entry *f
 			.kind = CHECKPOINT_LOST, .timestamp = from->timestamp, .hash = from->hash};
 		entry.bytes = checkpoint_record_bytes(0, 0);
 		entry.shard_count = 0;
+		entry.unreadable = true;
 		log_warn("engine", "%s: the record at byte %llu is damaged (%s); a note of it is kept", CHECKPOINT_PATH,
 			(unsigned long long)from->offset, reason);
 	}
@@ -108,6 +112,8 @@ static int copy_one(struct checkpoint_log *log, const struct checkpoint_entry *f
 		memcpy(to, log->buf.data, (size_t)entry.bytes);
 	else
 		checkpoint_record_encode(&record, NULL, NULL, to);
+	record.hash_before = compaction->last_hash;
+	compaction->last_hash = from->hash;
 	checkpoint_record_move(&record, compaction->salt, entry.offset, to);
 	compaction->out.len += (size_t)entry.bytes;
 	checkpoint_index_add(&compaction->index, &entry);
@@ -119,8 +125,10 @@ static int copy_piece(struct checkpoint_log *log)
 {
 	struct compaction *compaction = log->compaction;
 	struct io *io = log->io;
+	uint64_t limit = PIECE_BYTES + 2 * (log->end - compaction->seen_end);
+	compaction->seen_end = log->end;
 	compaction->out.len = 0;
-	while (compaction->next < log->index.count && compaction->out.len < PIECE_BYTES) {
+	while (compaction->next < log->index.count && compaction->out.len < limit) {
 		const struct checkpoint_entry *entry = &log->index.entries[compaction->next];
 		bool wanted = entry->live || !checkpoint_hash_is_known(entry->hash);
 		int r = wanted ? copy_one(log, entry) : 0;
@@ -159,6 +167,8 @@ static void take_over(struct checkpoint_log *log, struct checkpoint_op *op)
 	log->file = compaction->file;
 	log->index = compaction->index;
 	log->salt = compaction->salt;
+	log->last_hash = compaction->last_hash;
+	log->end_is_marked = false;
 	log->end = log->prepared = compaction->end;
 	compaction->file = old;
 	compaction->index = index;

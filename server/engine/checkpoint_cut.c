@@ -80,7 +80,8 @@ bool checkpoint_sync_cut(struct writer *writer, struct op *part)
 		}
 		int r = tail_sync(writer, stream);
 		if (r != 0) {
-			writer_fail(writer, -r, "sync of", stream->dir);
+			if (!tail_was_not_tried(r))
+				writer_fail(writer, -r, "sync of", stream->dir);
 			part->error = op_io_error(-r, "sync of", stream->dir, OUTCOME_NONE);
 			return true;
 		}
@@ -123,45 +124,55 @@ static int submit_creation(struct engine *engine, struct checkpoint_op *checkpoi
 	return 0;
 }
 
-/* ---- pruning -------------------------------------------------------------------------------------------------------
+/* ---- pruning: shard by shard, so that no append of a writer waits for more than one -------------------------------
  */
 
-static struct op *prune_part(struct engine *engine, struct checkpoint_op *checkpoint, uint32_t shard)
+/* The part's next shard that has something older, from cut_at on; false: there is none. */
+static bool prune_shard(struct engine *engine, struct op *part)
 {
-	struct stream *stream = engine->shards[shard];
-	if (checkpoint->offsets[shard] <= stream->loop_first)
-		return NULL; /* there is nothing older */
-	struct op *part = calloc(1, sizeof(*part));
-	if (!part)
-		abort(); /* as in op_io_error */
-	part->kind = OP_TRUNCATE;
-	part->parent = &checkpoint->op;
-	part->stream = stream;
-	part->safe_id = checkpoint->offsets[shard];
-	return part;
+	for (; part->cut_at < engine->options.shard_count; part->cut_at += engine->writer_count) {
+		struct stream *stream = engine->shards[part->cut_at];
+		if (part->cut[part->cut_at] <= stream->loop_first)
+			continue;
+		part->stream = stream;
+		part->safe_id = part->cut[part->cut_at];
+		part->segments_deleted = 0;
+		part->error = NULL;
+		stream->loop_ops++;
+		writer_submit(stream->writer, part);
+		return true;
+	}
+	return false;
 }
 
 bool checkpoint_prune_begin(struct engine *engine, struct op *op)
 {
 	struct checkpoint_op *checkpoint = (struct checkpoint_op *)op;
 	op->parts_left = 0;
-	for (uint32_t i = 0; i < engine->options.shard_count; i++) {
-		struct op *part = prune_part(engine, checkpoint, i);
+	for (uint32_t i = 0; i < engine->writer_count; i++) {
+		struct op *part = calloc(1, sizeof(*part));
 		if (!part)
-			continue;
-		op->parts_left++;
-		part->stream->loop_ops++;
-		writer_submit(part->stream->writer, part);
+			abort(); /* as in op_io_error */
+		*part = (struct op){.kind = OP_TRUNCATE, .parent = op, .cut = checkpoint->offsets, .cut_at = i};
+		if (prune_shard(engine, part))
+			op->parts_left++;
+		else
+			free(part);
 	}
 	engine_kick(engine);
 	return op->parts_left > 0;
 }
 
-void checkpoint_prune_add(struct op *op, const struct op *part)
+bool checkpoint_prune_next(struct engine *engine, struct op *part)
 {
-	struct checkpoint_op *checkpoint = (struct checkpoint_op *)op;
+	struct checkpoint_op *checkpoint = (struct checkpoint_op *)part->parent;
 	checkpoint->segments_deleted += part->segments_deleted;
 	checkpoint->shards_pruned += part->segments_deleted > 0;
+	part->cut_at += engine->writer_count;
+	if (!prune_shard(engine, part))
+		return false;
+	engine_kick(engine);
+	return true;
 }
 
 /* ---- for outside ---------------------------------------------------------------------------------------------------

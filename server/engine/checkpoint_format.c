@@ -49,6 +49,12 @@ size_t checkpoint_record_bytes(uint32_t shard_count, uint32_t id_bytes)
 	return (size_t)align_up(content_end(shard_count, id_bytes), CHECKPOINT_SECTOR);
 }
 
+uint64_t checkpoint_bytes_of(const struct checkpoint_record *record)
+{
+	return record->kind == CHECKPOINT_VOID ? record->void_bytes
+					       : checkpoint_record_bytes(record->shard_count, record->id_bytes);
+}
+
 static uint32_t content_crc(const struct checkpoint_record *record, const uint8_t *bytes)
 {
 	return crc32c(0, bytes + CHECKPOINT_HEADER_BYTES,
@@ -63,12 +69,14 @@ static void put_header(const struct checkpoint_record *record, uint8_t *out)
 	put_u64(out + 16, record->offset);
 	put_u64(out + 24, record->synced_end);
 	put_u64(out + 32, record->timestamp);
-	put_u64(out + 40, record->hash.low);
-	put_u64(out + 48, record->hash.high);
+	put_u64(out + 40, record->kind == CHECKPOINT_VOID ? record->void_bytes : record->hash.low);
+	put_u64(out + 48, record->kind == CHECKPOINT_VOID ? 0 : record->hash.high);
 	put_u32(out + 56, record->shard_count);
 	put_u32(out + 60, record->id_bytes);
-	put_u32(out + 64, record->content_crc);
-	put_u32(out + 68, crc32c(0, out, 68));
+	put_u64(out + 64, record->hash_before.low);
+	put_u64(out + 72, record->hash_before.high);
+	put_u32(out + 80, record->content_crc);
+	put_u32(out + 84, crc32c(0, out, 84));
 }
 
 void checkpoint_record_encode(struct checkpoint_record *record, const void *id, const uint64_t *next_ids, uint8_t *out)
@@ -96,11 +104,11 @@ void checkpoint_record_move(struct checkpoint_record *record, uint64_t salt, uin
 bool checkpoint_record_decode(const uint8_t bytes[CHECKPOINT_HEADER_BYTES], uint64_t salt, uint64_t offset,
 	struct checkpoint_record *ret_record)
 {
-	if (memcmp(bytes, record_magic, sizeof(record_magic)) != 0 || get_u32(bytes + 68) != crc32c(0, bytes, 68))
+	if (memcmp(bytes, record_magic, sizeof(record_magic)) != 0 || get_u32(bytes + 84) != crc32c(0, bytes, 84))
 		return false;
 	uint32_t kind = get_u32(bytes + 4);
 	struct checkpoint_record record = {
-		.kind = kind == CHECKPOINT_LOST ? CHECKPOINT_LOST : CHECKPOINT_WHOLE,
+		.kind = (enum checkpoint_kind)kind,
 		.salt = get_u64(bytes + 8),
 		.offset = get_u64(bytes + 16),
 		.synced_end = get_u64(bytes + 24),
@@ -108,12 +116,20 @@ bool checkpoint_record_decode(const uint8_t bytes[CHECKPOINT_HEADER_BYTES], uint
 		.hash = {get_u64(bytes + 40), get_u64(bytes + 48)},
 		.shard_count = get_u32(bytes + 56),
 		.id_bytes = get_u32(bytes + 60),
-		.content_crc = get_u32(bytes + 64),
+		.hash_before = {get_u64(bytes + 64), get_u64(bytes + 72)},
+		.content_crc = get_u32(bytes + 80),
 	};
 	bool whole = kind == CHECKPOINT_WHOLE && record.id_bytes >= 1 && record.id_bytes <= CHECKPOINT_ID_MAX &&
 		     record.shard_count <= 65535;
 	bool lost = kind == CHECKPOINT_LOST && record.id_bytes == 0 && record.shard_count == 0;
-	if ((!whole && !lost) || record.offset != offset || (salt != 0 && record.salt != salt) ||
+	bool nothing = kind == CHECKPOINT_VOID && record.id_bytes == 0 && record.shard_count == 0 &&
+		       record.hash.low >= CHECKPOINT_SECTOR && record.hash.low % CHECKPOINT_SECTOR == 0 &&
+		       record.hash.low < UINT64_MAX / 2;
+	if (nothing) {
+		record.void_bytes = record.hash.low;
+		record.hash = (struct checkpoint_hash){0};
+	}
+	if ((!whole && !lost && !nothing) || record.offset != offset || (salt != 0 && record.salt != salt) ||
 		record.synced_end > offset)
 		return false;
 	*ret_record = record;

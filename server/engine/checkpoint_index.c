@@ -56,15 +56,19 @@ void checkpoint_index_add(struct checkpoint_index *index, const struct checkpoin
 	struct checkpoint_entry *added = &index->entries[index->count++];
 	*added = *entry;
 	added->live = checkpoint_hash_is_known(entry->hash);
+	index->unreadable += added->unreadable;
 	if (!added->live) {
 		index->unknown++;
 		return;
 	}
 	uint32_t *slot = slot_of(index, entry->hash);
-	if (*slot != 0)
-		index->entries[*slot - 1].live = false;
-	else
+	struct checkpoint_entry *before = *slot != 0 ? &index->entries[*slot - 1] : NULL;
+	if (before) {
+		before->live = false;
+		index->unreadable -= before->unreadable;
+	} else {
 		index->live++;
+	}
 	*slot = index->count;
 }
 
@@ -74,6 +78,27 @@ const struct checkpoint_entry *checkpoint_index_find(const struct checkpoint_ind
 		return NULL;
 	uint32_t slot = *slot_of(index, hash);
 	return slot != 0 ? &index->entries[slot - 1] : NULL;
+}
+
+void checkpoint_index_mark_unreadable(struct checkpoint_index *index, const struct checkpoint_entry *entry)
+{
+	struct checkpoint_entry *own = &index->entries[entry - index->entries];
+	bool counts = own->live || !checkpoint_hash_is_known(own->hash);
+	index->unreadable += counts && !own->unreadable;
+	own->unreadable = true;
+}
+
+const struct checkpoint_entry *checkpoint_index_unreadable(const struct checkpoint_index *index)
+{
+	const struct checkpoint_entry *found = NULL;
+	for (uint32_t i = index->unreadable > 0 ? index->count : 0; i > 0; i--) {
+		const struct checkpoint_entry *entry = &index->entries[i - 1];
+		if (!checkpoint_hash_is_known(entry->hash))
+			return entry;
+		if (!found && entry->unreadable && entry->live)
+			found = entry;
+	}
+	return found;
 }
 
 void checkpoint_index_clear(struct checkpoint_index *index)

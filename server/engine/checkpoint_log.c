@@ -16,6 +16,8 @@
 #define KEEP_BUFFER (1u << 20)
 /* A list looks at so many records before others have their turn. */
 #define LIST_PIECE 512u
+/* More replaced records than this, and than live ones, are not left lying about. */
+#define STALE_RECORDS 8192u
 
 /* ---- errors --------------------------------------------------------------------------------------------------------
  */
@@ -83,7 +85,8 @@ void checkpoint_log_sync_done(struct checkpoint_log *log, uint64_t begin_ns)
 /* ---- life ----------------------------------------------------------------------------------------------------------
  */
 
-int checkpoint_log_open(struct io *io, uint32_t shard_count, struct checkpoint_log **ret_log, struct error *err)
+int checkpoint_log_open(struct io *io, uint32_t shard_count, const struct engine_hooks *hooks,
+	struct checkpoint_log **ret_log, struct error *err)
 {
 	struct checkpoint_log *log = calloc(1, sizeof(*log));
 	if (!log)
@@ -91,7 +94,7 @@ int checkpoint_log_open(struct io *io, uint32_t shard_count, struct checkpoint_l
 	log->io = io;
 	log->shard_count = shard_count;
 	pthread_mutex_init(&log->lock, NULL);
-	if (checkpoint_log_recover(log, err) != 0) {
+	if (checkpoint_log_recover(log, hooks, err) != 0) {
 		checkpoint_log_close(log);
 		return -1;
 	}
@@ -124,6 +127,12 @@ static ssize_t read_bytes(struct checkpoint_log *log, uint64_t offset, size_t le
 	return log->io->ops->pread(log->file, log->buf.data, len, offset, 0);
 }
 
+static void met_damage(struct checkpoint_log *log, const struct checkpoint_entry *entry)
+{
+	__atomic_fetch_add(&log->stats.damage_found, 1, __ATOMIC_RELAXED);
+	checkpoint_index_mark_unreadable(&log->index, entry);
+}
+
 static int read_part(struct checkpoint_log *log, const struct checkpoint_entry *entry, size_t len,
 	struct checkpoint_record *ret_record, const char **ret_reason)
 {
@@ -135,12 +144,12 @@ static int read_part(struct checkpoint_log *log, const struct checkpoint_entry *
 		*ret_reason = "the file ends inside it";
 	else if (!checkpoint_record_decode(log->buf.data, log->salt, entry->offset, ret_record))
 		*ret_reason = "its header is damaged, and with it its id";
-	else if (checkpoint_record_bytes(ret_record->shard_count, ret_record->id_bytes) != entry->bytes)
+	else if (ret_record->kind == CHECKPOINT_VOID || checkpoint_bytes_of(ret_record) != entry->bytes)
 		*ret_reason = "its length has changed";
 	else if (ret_record->kind == CHECKPOINT_LOST)
 		*ret_reason = "its content was lost before the log was compacted";
 	if (*ret_reason)
-		__atomic_fetch_add(&log->stats.damage_found, 1, __ATOMIC_RELAXED);
+		met_damage(log, entry);
 	return *ret_reason != NULL;
 }
 
@@ -163,7 +172,7 @@ int checkpoint_log_read_whole(struct checkpoint_log *log, const struct checkpoin
 	if (checkpoint_content_is_whole(ret_record, log->buf.data))
 		return 0;
 	*ret_reason = "its checksum is wrong";
-	__atomic_fetch_add(&log->stats.damage_found, 1, __ATOMIC_RELAXED);
+	met_damage(log, entry);
 	return 1;
 }
 
@@ -206,15 +215,6 @@ static void give(
 	set(&log->stats.loaded, log->stats.loaded + 1);
 }
 
-/* The newest record of which nothing tells the id. */
-static const struct checkpoint_entry *nameless(const struct checkpoint_index *index)
-{
-	for (uint32_t i = index->unknown > 0 ? index->count : 0; i > 0; i--)
-		if (!checkpoint_hash_is_known(index->entries[i - 1].hash))
-			return &index->entries[i - 1];
-	return NULL;
-}
-
 void checkpoint_log_load(struct checkpoint_log *log, struct checkpoint_op *op)
 {
 	const struct checkpoint_entry *entry =
@@ -223,7 +223,7 @@ void checkpoint_log_load(struct checkpoint_log *log, struct checkpoint_op *op)
 		give(log, op, entry, op->id);
 		return;
 	}
-	if ((entry = nameless(&log->index)) != NULL) {
+	if ((entry = checkpoint_index_unreadable(&log->index)) != NULL) {
 		fail_damage(op, entry->offset, "a record whose id cannot be read; it may be this checkpoint");
 		return;
 	}
@@ -273,12 +273,37 @@ static uint32_t entry_from(const struct checkpoint_index *index, uint64_t timest
 	return low;
 }
 
-static uint64_t list_begin(const struct checkpoint_index *index, uint64_t limit)
+/* The timestamp alone does not do: something damaged has that of what stands before it. */
+struct listed {
+	uint64_t timestamp;
+	struct checkpoint_hash hash;
+};
+
+/* NULL: a compaction took it. */
+static const struct checkpoint_entry *find_listed(const struct checkpoint_index *index, const struct listed *listed)
 {
-	uint32_t at = index->count;
-	for (uint64_t left = limit; at > 0 && left > 0; at--)
-		left -= index->entries[at - 1].live;
-	return at < index->count ? index->entries[at].timestamp : UINT64_MAX;
+	uint32_t at = entry_from(index, listed->timestamp);
+	for (; at < index->count && index->entries[at].timestamp == listed->timestamp; at++)
+		if (index->entries[at].hash.low == listed->hash.low &&
+			index->entries[at].hash.high == listed->hash.high)
+			return &index->entries[at];
+	return NULL;
+}
+
+/* What is listed: it is a list of this moment, whatever is created and replaced meanwhile. */
+static int list_begin(const struct checkpoint_index *index, struct checkpoint_op *op)
+{
+	uint32_t from = index->count;
+	for (uint64_t left = op->limit; from > 0 && left > 0; from--)
+		left -= index->entries[from - 1].live;
+	for (uint32_t i = from; i < index->count; i++) {
+		const struct checkpoint_entry *entry = &index->entries[i];
+		op->nameless += !checkpoint_hash_is_known(entry->hash);
+		struct listed listed = {entry->timestamp, entry->hash};
+		if (entry->live && buf_append(&op->list, &listed, sizeof(listed)) != 0)
+			return -1;
+	}
+	return 0;
 }
 
 static bool list_one(struct checkpoint_log *log, struct checkpoint_op *op, const struct checkpoint_entry *entry)
@@ -286,7 +311,7 @@ static bool list_one(struct checkpoint_log *log, struct checkpoint_op *op, const
 	struct checkpoint_record record;
 	const char *reason;
 	int r = checkpoint_log_read(log, entry, &record, &reason);
-	if (r < 0) {
+	if (r < 0 && r != -EIO) {
 		fail_io(op, r, "read", OUTCOME_NONE);
 		return false;
 	}
@@ -318,22 +343,20 @@ static bool list_one(struct checkpoint_log *log, struct checkpoint_op *op, const
 
 bool checkpoint_log_list(struct checkpoint_log *log, struct checkpoint_op *op)
 {
-	if (!op->begun)
-		op->list_from = list_begin(&log->index, op->limit);
+	if (!op->begun && list_begin(&log->index, op) != 0) {
+		fail_io(op, -ENOMEM, "list", OUTCOME_NONE);
+		return true;
+	}
 	op->begun = true;
-	uint32_t listed = 0;
-	for (uint32_t at = entry_from(&log->index, op->list_from); at < log->index.count; at++) {
-		const struct checkpoint_entry *entry = &log->index.entries[at];
-		if (!checkpoint_hash_is_known(entry->hash)) {
-			op->nameless++; /* it has the timestamp of the one before it */
-			continue;
-		}
-		if (listed++ == LIST_PIECE) {
-			op->list_from = entry->timestamp;
+	for (unsigned left = LIST_PIECE; op->list_at < op->list.len; left--) {
+		struct listed listed;
+		if (left == 0)
 			return false;
-		}
-		if (entry->live && !list_one(log, op, entry))
-			break;
+		memcpy(&listed, op->list.data + op->list_at, sizeof(listed));
+		op->list_at += sizeof(listed);
+		const struct checkpoint_entry *entry = find_listed(&log->index, &listed);
+		if (entry && !list_one(log, op, entry))
+			return true;
 	}
 	return true;
 }
@@ -392,6 +415,7 @@ static int encode_group(struct checkpoint_log *log, struct checkpoint_op *first)
 {
 	size_t total = 0, at = 0;
 	uint64_t timestamp = log->last_timestamp;
+	struct checkpoint_hash before = log->last_hash;
 	for (struct checkpoint_op *op = first; op; op = (struct checkpoint_op *)op->op.next)
 		total += checkpoint_record_bytes(log->shard_count, (uint32_t)op->id_len);
 	log->buf.len = 0;
@@ -407,9 +431,11 @@ static int encode_group(struct checkpoint_log *log, struct checkpoint_op *first)
 			.synced_end = log->end,
 			.timestamp = timestamp,
 			.hash = checkpoint_hash_of(op->id, op->id_len),
+			.hash_before = before,
 			.shard_count = log->shard_count,
 			.id_bytes = (uint32_t)op->id_len,
 		};
+		before = record.hash;
 		checkpoint_record_encode(&record, op->id, op->offsets, log->buf.data + at);
 		op->timestamp = timestamp;
 		at += checkpoint_record_bytes(log->shard_count, (uint32_t)op->id_len);
@@ -475,9 +501,11 @@ static void added(struct checkpoint_log *log, struct checkpoint_op *first)
 						  });
 		log->end += bytes;
 		log->last_timestamp = op->timestamp;
+		log->last_hash = checkpoint_hash_of(op->id, op->id_len);
 		op->shard_count = log->shard_count;
 		created++;
 	}
+	log->end_is_marked = false;
 	set(&log->stats.created, log->stats.created + created);
 	set(&log->stats.groups, log->stats.groups + 1);
 	checkpoint_log_publish(log);
@@ -530,4 +558,40 @@ void checkpoint_log_create(struct checkpoint_log *log, struct checkpoint_op *fir
 		fail_io(first, r, "prepare", OUTCOME_NONE);
 	if (log->buf.cap > KEEP_BUFFER)
 		buf_free(&log->buf);
+}
+
+/* ---- the rest ------------------------------------------------------------------------------------------------------
+ */
+
+int checkpoint_log_mark_end(struct checkpoint_log *log, struct error *err)
+{
+	if (!log->file || log->failed_errno != 0 || log->end_is_marked || log->index.count == 0)
+		return 0;
+	struct checkpoint_record record = {
+		.kind = CHECKPOINT_VOID,
+		.salt = log->salt,
+		.offset = log->end,
+		.synced_end = log->end,
+		.timestamp = log->last_timestamp,
+		.hash_before = log->last_hash,
+		.void_bytes = CHECKPOINT_SECTOR,
+	};
+	log->buf.len = 0;
+	int r = buf_reserve(&log->buf, CHECKPOINT_SECTOR) == 0 ? prepare(log, log->end + CHECKPOINT_SECTOR) : -ENOMEM;
+	if (r == 0) {
+		checkpoint_record_encode(&record, NULL, NULL, log->buf.data);
+		log->buf.len = CHECKPOINT_SECTOR;
+		r = write_group(log);
+	}
+	if (r != 0 && !checkpoint_may_pass(r))
+		return error_set_io(err, -r, "mark the end of", CHECKPOINT_PATH);
+	if (r == 0)
+		log->end += CHECKPOINT_SECTOR;
+	return 0;
+}
+
+bool checkpoint_log_is_stale(const struct checkpoint_log *log)
+{
+	uint32_t replaced = log->index.count - log->index.live - log->index.unknown;
+	return replaced > STALE_RECORDS && replaced > log->index.live && log->failed_errno == 0;
 }

@@ -29,6 +29,8 @@ struct checkpoint_log {
 	uint64_t end;	   /* behind the last record */
 	uint64_t prepared; /* the file's blocks exist up to there, and are zeros from `end` on */
 	uint64_t last_timestamp;
+	struct checkpoint_hash last_hash; /* of the record before `end` */
+	bool end_is_marked;		  /* the last record proves all before it */
 	struct checkpoint_index index;
 	struct buf buf;		       /* a record that is read, or a group that is written */
 	struct compaction *compaction; /* NULL: none is under way */
@@ -41,9 +43,15 @@ struct checkpoint_log {
 
 /* Reads headers, not contents, but for the last group's: cuts a torn end, makes durable what it accepts. Damage never
  * keeps it from opening. ERR_IO. */
-int checkpoint_log_open(struct io *io, uint32_t shard_count, struct checkpoint_log **ret_log, struct error *err);
+int checkpoint_log_open(struct io *io, uint32_t shard_count, const struct engine_hooks *hooks,
+	struct checkpoint_log **ret_log, struct error *err);
 /* Writes nothing. NULL is legal. */
 void checkpoint_log_close(struct checkpoint_log *log);
+/* At a clean stop: a last record, from which the next start knows that all before it was durable. Without room for it
+ * there is none. 0, or -1 with err. */
+int checkpoint_log_mark_end(struct checkpoint_log *log, struct error *err);
+/* So much of it was replaced that it should be compacted. */
+bool checkpoint_log_is_stale(const struct checkpoint_log *log);
 
 /* The offsets of the newest checkpoint that can be read: what they count was durable. False: there is none. */
 bool checkpoint_log_newest(struct checkpoint_log *log, uint64_t *ret_offsets);
@@ -72,6 +80,6 @@ void checkpoint_log_sync_done(struct checkpoint_log *log, uint64_t begin_ns);
 void checkpoint_log_publish(struct checkpoint_log *log);
 struct error *checkpoint_new_error(struct checkpoint_op *op);
 void compaction_free(struct checkpoint_log *log);
-int checkpoint_log_recover(struct checkpoint_log *log, struct error *err);
+int checkpoint_log_recover(struct checkpoint_log *log, const struct engine_hooks *hooks, struct error *err);
 
 #endif

@@ -10,6 +10,7 @@ void checkpoint_op_clear(struct checkpoint_op *checkpoint)
 	free(checkpoint->offsets);
 	checkpoint->offsets = NULL;
 	buf_free(&checkpoint->ids);
+	buf_free(&checkpoint->list);
 }
 
 bool checkpoint_listed(const struct checkpoint_op *checkpoint, size_t *at, const uint8_t **ret_id, size_t *ret_id_len,

@@ -3,12 +3,13 @@
  *
  *   1  headers are read, from one record to the next; where there is none, the next one is looked for
  *   2  what stands before a point that some header says was durable is left as it is, damaged or not: it answers when
- *      it is loaded. Behind that point stands the last group: its first torn record is cut, with what is behind it
- *      (none of that group was acknowledged, else it would be whole)
+ *      it is loaded. Behind that point stands the last group: what of it is torn was never acknowledged. It is cut; or,
+ *      if something stands behind it, a void record takes its place, so that this stays.
  *   3  what is accepted without being known to be durable is written again, and synced (rule 10)
  * Doing it twice changes nothing. It needs no free space, and damage never keeps it from starting.
  *
- * Not to be told from a torn end: damage that makes a sector of the last group zeros, and a file cut short there.
+ * After a crash, not to be told from a torn end: damage that makes a sector of the last group zeros, and a file cut
+ * short there. After a clean stop all is known to have been durable.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -22,14 +23,21 @@
 #define FAR_BYTES (16u << 10) /* records longer than this are passed without reading them */
 #define NEAR_CHUNK (256u << 10)
 
+struct found {
+	struct checkpoint_entry entry; /* without a hash: a gap, or void */
+	struct checkpoint_hash hash_before;
+	bool is_void;
+};
+
 struct recover {
 	struct checkpoint_log *log;
+	const struct engine_hooks *hooks;
 	struct window window;
 	uint64_t size;
-	struct checkpoint_entry *found; /* in rising order, gaps too (without a hash, and not live) */
+	struct found *found; /* in rising order */
 	uint32_t count, cap;
 	uint64_t known; /* durable up to there, as headers tell */
-	uint64_t floor;
+	uint64_t floor, timestamp;
 	struct error *err;
 };
 
@@ -54,18 +62,30 @@ static bool is_zeros(const uint8_t *sector)
 	return memcmp(sector, zeros, sizeof(zeros)) == 0;
 }
 
-static int push(struct recover *recover, const struct checkpoint_entry *entry)
+static int push(
+	struct recover *recover, const struct checkpoint_entry *entry, struct checkpoint_hash hash_before, bool is_void)
 {
 	if (recover->count == recover->cap) {
 		uint32_t cap = recover->cap ? recover->cap * 2 : 256;
-		struct checkpoint_entry *found = realloc(recover->found, sizeof(*found) * cap);
+		struct found *found = realloc(recover->found, sizeof(*found) * cap);
 		if (!found)
 			return io_failed(recover, -ENOMEM, "read");
 		recover->found = found;
 		recover->cap = cap;
 	}
-	recover->found[recover->count++] = *entry;
+	recover->found[recover->count++] = (struct found){*entry, hash_before, is_void};
 	return 0;
+}
+
+/* Now and then: a long log is read for a while. */
+static bool is_cancelled(struct recover *recover, uint64_t at)
+{
+	const struct engine_hooks *hooks = recover->hooks;
+	if (at / CHECKPOINT_SECTOR % 512 != 0 || !hooks->cancelled || !hooks->cancelled(hooks->cancelled_arg))
+		return false;
+	error_set(recover->err, ERR_SHUTTING_DOWN,
+		"stopped during recovery; nothing is lost, the next start begins it again");
+	return true;
 }
 
 /* The salt is in every record, too: in the first one, if the file's header is damaged. */
@@ -108,6 +128,8 @@ static int find_next(struct recover *recover, uint64_t from, uint64_t *ret_next,
 	for (uint64_t at = from; at < recover->size; at += CHECKPOINT_SECTOR) {
 		struct checkpoint_record record;
 		int error;
+		if (is_cancelled(recover, at))
+			return -1;
 		const uint8_t *sector = sector_at(recover, at, &error);
 		if (!sector && error != 0)
 			return io_failed(recover, error, "read");
@@ -121,36 +143,57 @@ static int find_next(struct recover *recover, uint64_t from, uint64_t *ret_next,
 	return 0;
 }
 
+static int take_record(struct recover *recover, const struct checkpoint_record *record, uint64_t *ret_bytes)
+{
+	struct checkpoint_entry entry = {
+		.offset = record->offset,
+		.bytes = checkpoint_bytes_of(record),
+		.timestamp = record->timestamp > recover->timestamp ? record->timestamp : recover->timestamp,
+		.hash = record->hash,
+		.shard_count = record->shard_count,
+	};
+	if (record->synced_end > recover->known)
+		recover->known = record->synced_end;
+	recover->timestamp = entry.timestamp;
+	recover->window.chunk = entry.bytes > FAR_BYTES ? CHECKPOINT_SECTOR : NEAR_CHUNK;
+	*ret_bytes = entry.bytes;
+	/* What was read on the way to the next header is checked; what is passed over is checked when it is loaded. */
+	const uint8_t *bytes;
+	int r = record->kind == CHECKPOINT_WHOLE && entry.bytes <= FAR_BYTES
+			? window_need(&recover->window, entry.offset, (size_t)entry.bytes, &bytes)
+			: 1;
+	if (r < 0)
+		return io_failed(recover, r, "read");
+	entry.unreadable = record->kind == CHECKPOINT_LOST || (r == 0 && !checkpoint_content_is_whole(record, bytes));
+	return push(recover, &entry, record->hash_before, record->kind == CHECKPOINT_VOID);
+}
+
 static int find_records(struct recover *recover)
 {
-	uint64_t timestamp = recover->floor;
-	for (uint64_t at = CHECKPOINT_SECTOR; at < recover->size;) {
+	recover->timestamp = recover->floor;
+	for (uint64_t at = CHECKPOINT_SECTOR, bytes; at < recover->size; at += bytes) {
 		struct checkpoint_record record;
-		struct checkpoint_entry entry = {.offset = at};
+		uint64_t next, last;
 		int error;
+		if (is_cancelled(recover, at))
+			return -1;
 		const uint8_t *sector = sector_at(recover, at, &error);
 		if (!sector && error != 0)
 			return io_failed(recover, error, "read");
 		if (sector && checkpoint_record_decode(sector, recover->log->salt, at, &record)) {
-			entry.bytes = checkpoint_record_bytes(record.shard_count, record.id_bytes);
-			entry.hash = record.hash;
-			entry.shard_count = record.shard_count;
-			timestamp = record.timestamp > timestamp ? record.timestamp : timestamp;
-			if (record.synced_end > recover->known)
-				recover->known = record.synced_end;
-			recover->window.chunk = entry.bytes > FAR_BYTES ? CHECKPOINT_SECTOR : NEAR_CHUNK;
-		} else {
-			uint64_t next, last;
-			if (find_next(recover, at, &next, &last) != 0)
+			if (take_record(recover, &record, &bytes) != 0)
 				return -1;
-			if (next == UINT64_MAX && last == at)
-				return 0; /* zeros up to the end */
-			entry.bytes = (next != UINT64_MAX ? next : last) - at;
+			continue;
 		}
-		entry.timestamp = timestamp;
-		if (push(recover, &entry) != 0)
+		if (find_next(recover, at, &next, &last) != 0)
 			return -1;
-		at += entry.bytes;
+		if (next == UINT64_MAX && last == at)
+			return 0; /* zeros up to the end */
+		bytes = (next != UINT64_MAX ? next : last) - at;
+		struct checkpoint_entry gap = {
+			.offset = at, .bytes = bytes, .timestamp = recover->timestamp, .unreadable = true};
+		if (push(recover, &gap, (struct checkpoint_hash){0}, false) != 0)
+			return -1;
 	}
 	return 0;
 }
@@ -197,7 +240,11 @@ static enum verdict judge(struct recover *recover, const struct checkpoint_entry
 	struct checkpoint_record record;
 	if (!checkpoint_record_decode(first, log->salt, entry->offset, &record))
 		return judge_gap(recover, entry, ret_error);
+	if (record.kind == CHECKPOINT_VOID)
+		return KEEP;
 	const uint8_t *bytes;
+	recover->window.len = 0; /* read anew, to see whether this part can be read */
+	recover->window.unreadable = false;
 	int r = window_need(&recover->window, entry->offset, (size_t)entry->bytes, &bytes);
 	if (r != 0) {
 		*ret_error = r < 0 ? r : -EIO;
@@ -220,71 +267,149 @@ static int cut(struct recover *recover, uint64_t at)
 	return 0;
 }
 
-static int write_again(struct recover *recover, const struct checkpoint_entry *entry)
+/* Of a void record only the header counts. */
+static int write_again(struct recover *recover, const struct found *found)
 {
 	const uint8_t *bytes;
-	int r = window_need(&recover->window, entry->offset, (size_t)entry->bytes, &bytes);
-	struct iovec iov = {(void *)bytes, (size_t)entry->bytes};
+	size_t len = found->is_void ? CHECKPOINT_SECTOR : (size_t)found->entry.bytes;
+	int r = window_need(&recover->window, found->entry.offset, len, &bytes);
+	struct iovec iov = {(void *)bytes, len};
 	if (r == 0)
-		r = recover->log->io->ops->pwritev(recover->log->file, &iov, 1, entry->offset);
+		r = recover->log->io->ops->pwritev(recover->log->file, &iov, 1, found->entry.offset);
 	return r == 0 ? 0 : io_failed(recover, r < 0 ? r : -EIO, "write again");
+}
+
+/* In the place of something torn with something behind it. The torn bytes stay, but for one sector. */
+static int make_void(struct recover *recover, struct found *found)
+{
+	struct checkpoint_entry *entry = &found->entry;
+	struct checkpoint_record record = {
+		.kind = CHECKPOINT_VOID,
+		.salt = recover->log->salt,
+		.offset = entry->offset,
+		.timestamp = entry->timestamp,
+		.void_bytes = entry->bytes,
+	};
+	uint8_t out[CHECKPOINT_SECTOR];
+	checkpoint_record_encode(&record, NULL, NULL, out);
+	struct iovec iov = {out, sizeof(out)};
+	int r = recover->log->io->ops->pwritev(recover->log->file, &iov, 1, entry->offset);
+	if (r != 0)
+		return io_failed(recover, r, "void a torn record of");
+	log_warn("engine", "%s: a torn record at byte %llu (%llu bytes, never acknowledged) is void; others follow it",
+		CHECKPOINT_PATH, (unsigned long long)entry->offset, (unsigned long long)entry->bytes);
+	entry->hash = (struct checkpoint_hash){0};
+	found->is_void = true;
+	recover->window.len = 0;
+	return 0;
+}
+
+static int settle_one(struct recover *recover, uint32_t at, enum verdict verdict, uint32_t last_kept)
+{
+	struct found *found = &recover->found[at];
+	if (verdict == KEEP)
+		return write_again(recover, found);
+	if (verdict == DAMAGED)
+		return 0;
+	if (at < last_kept)
+		return make_void(recover, found);
+	recover->count = at; /* it ends the loop */
+	return cut(recover, found->entry.offset);
 }
 
 static int settle_end(struct recover *recover)
 {
 	uint64_t known = recover->known > CHECKPOINT_SECTOR ? recover->known : CHECKPOINT_SECTOR;
-	uint32_t at = recover->count;
-	while (at > 0 && recover->found[at - 1].offset >= known)
-		at--;
-	bool changed = false;
-	for (; at < recover->count; at++) {
-		const struct checkpoint_entry *entry = &recover->found[at];
-		int error = 0;
-		enum verdict verdict = judge(recover, entry, &error);
-		if (verdict == UNREADABLE)
-			return io_failed(recover, error, "read");
-		if (verdict == TORN) {
-			if (cut(recover, entry->offset) != 0)
-				return -1;
-			recover->count = at;
-		} else if (verdict == KEEP && write_again(recover, entry) != 0) {
-			return -1;
-		}
-		changed = true;
+	uint32_t from = recover->count, last_kept = 0;
+	while (from > 0 && recover->found[from - 1].entry.offset >= known)
+		from--;
+	uint32_t count = recover->count - from;
+	enum verdict *verdicts = malloc(sizeof(*verdicts) * (count + 1));
+	if (!verdicts)
+		return io_failed(recover, -ENOMEM, "read");
+	int error = 0, result = 0;
+	for (uint32_t i = 0; i < count && error == 0; i++) {
+		verdicts[i] = judge(recover, &recover->found[from + i].entry, &error);
+		if (verdicts[i] != TORN)
+			last_kept = from + i;
 	}
-	if (!changed)
-		return 0;
+	if (error != 0)
+		result = io_failed(recover, error, "read");
+	for (uint32_t i = 0; result == 0 && from + i < recover->count; i++)
+		result = settle_one(recover, from + i, verdicts[i], last_kept);
+	free(verdicts);
+	if (result != 0 || count == 0)
+		return result;
 	int r = recover->log->io->ops->sync(recover->log->file);
 	return r == 0 ? 0 : io_failed(recover, r, "sync");
+}
+
+static void add_damaged(struct recover *recover, const struct checkpoint_entry *gap)
+{
+	checkpoint_index_add(&recover->log->index, gap);
+	recover->log->stats.damage_found++;
+	log_error("engine", "%s: damaged at byte %llu: %s", CHECKPOINT_PATH, (unsigned long long)gap->offset,
+		checkpoint_hash_is_known(gap->hash) ? "a checkpoint is lost"
+						    : "a checkpoint whose id cannot be read is lost");
+}
+
+static bool same_hash(struct checkpoint_hash left, struct checkpoint_hash right)
+{
+	return left.low == right.low && left.high == right.high;
+}
+
+/* What stands behind a gap says which id the last record in it was for; there may have been more in it. */
+static void add_gaps(struct recover *recover, uint32_t at)
+{
+	struct checkpoint_entry gap = recover->found[at].entry;
+	struct checkpoint_hash hash = {0};
+	uint64_t least = checkpoint_record_bytes(recover->log->shard_count, 1);
+	if (at + 1 < recover->count)
+		hash = recover->found[at + 1].hash_before;
+	if (at > 0 && same_hash(hash, recover->found[at - 1].entry.hash))
+		hash = (struct checkpoint_hash){0}; /* it was no record */
+	if (checkpoint_hash_is_known(hash) && gap.bytes >= 2 * least) {
+		struct checkpoint_entry nameless = gap;
+		nameless.bytes -= least;
+		gap.offset += nameless.bytes;
+		gap.bytes = least;
+		add_damaged(recover, &nameless);
+	}
+	gap.hash = hash;
+	add_damaged(recover, &gap);
 }
 
 static int take_over(struct recover *recover)
 {
 	struct checkpoint_log *log = recover->log;
 	uint32_t count = recover->count;
-	log->last_timestamp = count > 0 ? recover->found[count - 1].timestamp : recover->floor;
+	log->last_timestamp = recover->floor;
 	log->end = CHECKPOINT_SECTOR;
-	if (count > 0)
-		log->end = recover->found[count - 1].offset + recover->found[count - 1].bytes;
-	log->prepared = recover->size > log->end ? recover->size : log->end;
-	if (checkpoint_index_reserve(&log->index, count) != 0)
+	if (count > CHECKPOINTS_MAX || checkpoint_index_reserve(&log->index, 2 * count) != 0)
 		return io_failed(recover, -ENOMEM, "read");
 	for (uint32_t i = 0; i < count; i++) {
-		const struct checkpoint_entry *entry = &recover->found[i];
-		checkpoint_index_add(&log->index, entry);
-		if (checkpoint_hash_is_known(entry->hash))
+		const struct checkpoint_entry *entry = &recover->found[i].entry;
+		log->end = entry->offset + entry->bytes;
+		log->last_timestamp = entry->timestamp;
+		log->end_is_marked = recover->found[i].is_void;
+		if (recover->found[i].is_void)
 			continue;
-		log->stats.damage_found++;
-		log_error("engine", "%s: damaged at byte %llu: a checkpoint whose id cannot be read is lost",
-			CHECKPOINT_PATH, (unsigned long long)entry->offset);
+		if (checkpoint_hash_is_known(entry->hash) && !entry->unreadable)
+			checkpoint_index_add(&log->index, entry);
+		else if (checkpoint_hash_is_known(entry->hash))
+			add_damaged(recover, entry);
+		else
+			add_gaps(recover, i);
+		log->last_hash = entry->hash;
 	}
+	log->prepared = recover->size > log->end ? recover->size : log->end;
 	return 0;
 }
 
-int checkpoint_log_recover(struct checkpoint_log *log, struct error *err)
+int checkpoint_log_recover(struct checkpoint_log *log, const struct engine_hooks *hooks, struct error *err)
 {
 	struct io *io = log->io;
-	struct recover recover = {.log = log, .err = err};
+	struct recover recover = {.log = log, .hooks = hooks, .err = err};
 	int r = io->ops->unlink(io, CHECKPOINT_NEW); /* a compaction that did not come to its end */
 	if (r != 0 && r != -ENOENT)
 		return io_failed(&recover, r, "remove what is left of a compaction of");

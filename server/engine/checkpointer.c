@@ -3,6 +3,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "log.h"
+
 struct checkpointer {
 	struct chore chore; /* the first member */
 	struct engine *engine;
@@ -15,6 +17,8 @@ struct checkpointer {
 
 	/* its thread's */
 	struct op *slow, **slow_last; /* lists and compactions that are not done */
+	struct checkpoint_op own;     /* a compaction that nobody asked for */
+	bool own_is_slow;
 };
 
 static void push(struct op ***last, struct op *op)
@@ -27,6 +31,25 @@ static void push(struct op ***last, struct op *op)
 static struct checkpoint_op *of(struct op *op)
 {
 	return (struct checkpoint_op *)op;
+}
+
+/* All that is live is kept. If it fails, it is tried again with the next creation. */
+static void compact_stale(struct checkpointer *checkpointer)
+{
+	if (checkpointer->own_is_slow || !checkpoint_log_is_stale(checkpointer->log))
+		return;
+	checkpointer->own = (struct checkpoint_op){.op.kind = OP_COMPACT_CHECKPOINTS, .keep = UINT64_MAX};
+	checkpointer->own_is_slow = true;
+	push(&checkpointer->slow_last, &checkpointer->own.op);
+}
+
+static void own_done(struct checkpointer *checkpointer)
+{
+	const struct error *err = checkpointer->own.op.error;
+	if (err)
+		log_warn("engine", "checkpoint log: compaction of replaced records: %s", err->message);
+	free(checkpointer->own.op.error);
+	checkpointer->own_is_slow = false;
 }
 
 /* The creations at the front, as many as one write takes; *ops is what is behind them. */
@@ -43,6 +66,7 @@ static void create_group(struct checkpointer *checkpointer, struct op **ops)
 	*ops = last->next;
 	last->next = NULL;
 	checkpoint_log_create(checkpointer->log, of(first));
+	compact_stale(checkpointer);
 	engine_complete(checkpointer->engine, first, last);
 }
 
@@ -77,7 +101,9 @@ static void go_on(struct checkpointer *checkpointer)
 		next = op->next;
 		bool done = op->kind == OP_LIST_CHECKPOINTS ? checkpoint_log_list(checkpointer->log, of(op))
 							    : checkpoint_log_compact(checkpointer->log, of(op));
-		if (done)
+		if (done && op == &checkpointer->own.op)
+			own_done(checkpointer);
+		else if (done)
 			engine_complete(checkpointer->engine, op, op);
 		else
 			push(&checkpointer->slow_last, op);
@@ -153,8 +179,15 @@ bool checkpointer_step(struct checkpointer *checkpointer)
 void checkpointer_drop(struct checkpointer *checkpointer)
 {
 	checkpointer->queue = checkpointer->slow = NULL;
+	free(checkpointer->own.op.error);
 	checkpointer->queue_last = &checkpointer->queue;
 	checkpointer->slow_last = &checkpointer->slow;
+}
+
+int checkpointer_mark_end(struct checkpointer *checkpointer, struct error *err)
+{
+	chores_drain(checkpointer->chores);
+	return checkpoint_log_mark_end(checkpointer->log, err);
 }
 
 struct checkpoint_log *checkpointer_log(struct checkpointer *checkpointer)

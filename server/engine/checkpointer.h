@@ -3,7 +3,8 @@
  *
  * Owns the queue and, while open, the log. The loop submits; the thread (or a test's step of its chores) works.
  * Invariant: ops begin in the order in which they were submitted; creations that wait together are one group; what
- * takes long (lists, compactions) goes on piece by piece between the others.
+ * takes long (lists, compactions) goes on piece by piece between the others. A log of which much was replaced is
+ * compacted unasked.
  */
 #ifndef IRONWALD_CHECKPOINTER_H
 #define IRONWALD_CHECKPOINTER_H
@@ -24,6 +25,8 @@ void checkpointer_submit(struct checkpointer *checkpointer, struct checkpoint_op
 bool checkpointer_step(struct checkpointer *checkpointer);
 /* Tests: what is queued is forgotten. Without threads only. */
 void checkpointer_drop(struct checkpointer *checkpointer);
+/* At a clean stop, when nothing is in hand. */
+int checkpointer_mark_end(struct checkpointer *checkpointer, struct error *err);
 struct checkpoint_log *checkpointer_log(struct checkpointer *checkpointer);
 
 /* ---- checkpoint_cut.c: the loop's part ---- */
@@ -32,7 +35,8 @@ struct checkpoint_log *checkpointer_log(struct checkpointer *checkpointer);
 void checkpoint_cut_durable(struct engine *engine, struct op *op);
 /* The offsets are loaded. True: segments are being deleted; it comes back when its parts have. */
 bool checkpoint_prune_begin(struct engine *engine, struct op *op);
-void checkpoint_prune_add(struct op *op, const struct op *part);
+/* A shard is done. True: the part goes on with the next one of its writer. */
+bool checkpoint_prune_next(struct engine *engine, struct op *part);
 /* Makes a part of an op durable for the writer. False: call it again, behind what waits. [writers] */
 bool checkpoint_sync_cut(struct writer *writer, struct op *part);
 

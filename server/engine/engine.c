@@ -109,7 +109,7 @@ static int take_lock(struct engine *engine, struct error *err)
 static int open_checkpoints(struct engine *engine, struct error *err)
 {
 	struct checkpoint_log *log;
-	if (checkpoint_log_open(engine->io, engine->options.shard_count, &log, err) != 0)
+	if (checkpoint_log_open(engine->io, engine->options.shard_count, &engine->hooks, &log, err) != 0)
 		return -1;
 	int r = checkpointer_start(engine, !engine->hooks.no_threads, log, &engine->checkpointer);
 	if (r != 0)
@@ -187,6 +187,8 @@ int engine_close(struct engine *engine, struct error *err)
 		int r = engine->io->ops->sync_all(engine->io);
 		if (r != 0)
 			result = error_set_io(err, -r, "final sync of", "the data directory");
+		else if (checkpointer_mark_end(engine->checkpointer, err) != 0)
+			result = -1;
 		else if (!atomic_load(&engine->leftovers))
 			result = clean_stop_write(engine, err);
 	}
@@ -273,15 +275,15 @@ static void advance_view(struct engine *engine, struct op *op)
 }
 
 /* A part of a sync of everything: the whole is done when its last part is. */
-static struct op *merge_part(struct op *part)
+static struct op *merge_part(struct engine *engine, struct op *part)
 {
 	struct op *whole = part->parent;
-	if (whole->kind == OP_PRUNE)
-		checkpoint_prune_add(whole, part);
 	if (part->error && !whole->error)
 		whole->error = part->error;
 	else
 		free(part->error);
+	if (whole->kind == OP_PRUNE && checkpoint_prune_next(engine, part))
+		return NULL;
 	free(part);
 	return --whole->parts_left == 0 ? whole : NULL;
 }
@@ -289,7 +291,7 @@ static struct op *merge_part(struct op *part)
 /* NULL: it is not done yet. */
 static struct op *whole_of(struct engine *engine, struct op *part)
 {
-	struct op *whole = merge_part(part);
+	struct op *whole = merge_part(engine, part);
 	if (!whole || whole->kind != OP_CREATE_CHECKPOINT)
 		return whole;
 	checkpoint_cut_durable(engine, whole);

@@ -532,8 +532,9 @@ static int look(struct judge *judge, const struct tail_facts *facts)
 	const struct stream *stream = judge->stream;
 	if (stream->segment_count == 1 && judge->segment->first_id > 0)
 		count_known(judge, 1);
-	/* The successor of a set-aside file was durable before that was renamed. */
-	if (stream->segment_count > 1 && stream->segments[stream->segment_count - 2]->cut)
+	/* The successor of a set-aside file was durable before that was renamed; not so that of a hole (shards.c). */
+	const struct segment *before = stream->segment_count > 1 ? stream->segments[stream->segment_count - 2] : NULL;
+	if (before && before->cut && (before->end_id > 0 || before->salt != 0))
 		count_known(judge, 1);
 	if (read_header(judge) != 0)
 		return -1;
@@ -547,8 +548,33 @@ static int look(struct judge *judge, const struct tail_facts *facts)
 	return look_behind(judge);
 }
 
-/* A segment that held nothing but its header when it was lost leaves its predecessor the newest: it is judged in turn.
- */
+/* The clean stop tells of a file that is not there any more. What it held answers SegmentNotFound. */
+static int missing(struct judge *judge, const struct tail_facts *facts)
+{
+	struct engine *engine = judge->engine;
+	struct stream *stream = judge->stream;
+	struct segment *successor;
+	judge->known = facts->proven_end;
+	judge->at.id = judge->segment->first_id;
+	engine->recovery.rot_found++;
+	if (engine->options.on_corruption == ON_CORRUPTION_ERROR || facts->proven_next_id <= judge->at.id)
+		return refuse(judge);
+	int r = engine->io->ops->mkdir(engine->io, stream->dir);
+	if (r == 0 || r == -EEXIST)
+		r = recovery_successor(engine, stream, facts->proven_next_id, 0, &successor);
+	if (r == 0)
+		r = engine->io->ops->sync_dir(engine->io, "");
+	if (r != 0)
+		return io_failed(judge, r, "begin what follows the missing");
+	char path[SEGMENT_PATH_MAX];
+	log_error("engine", "segment %s is missing: its entries are lost; the next id is %llu",
+		path_of(judge->segment, path), (unsigned long long)facts->proven_next_id);
+	judge->segment->sealed = true;
+	stream_push_segment(stream, successor);
+	stream->next_id = facts->proven_next_id;
+	return 0;
+}
+
 int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
 	struct error *err)
 {
@@ -557,11 +583,8 @@ int recovery_tail(struct engine *engine, struct stream *stream, const struct tai
 	char path[SEGMENT_PATH_MAX];
 	path_of(judge.segment, path);
 	int r = io->ops->open(io, path, IO_READ | IO_WRITE, &judge.file);
-	if (r == -ENOENT) {
-		judge.known = facts->proven_end;
-		judge.at.id = judge.segment->first_id;
-		return refuse(&judge);
-	}
+	if (r == -ENOENT)
+		return missing(&judge, facts);
 	if (r == 0)
 		r = io->ops->size(judge.file, &judge.size);
 	if (r != 0) {

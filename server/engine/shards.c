@@ -51,46 +51,62 @@ static int make_hole(struct io *io, const char *dir, struct segment *hole)
 	return r == 0 ? io->ops->sync_dir(io, "") : r;
 }
 
-static int go_on_behind(struct engine *engine, struct stream *stream, uint64_t next_id, struct error *err)
+static int push_hole(struct engine *engine, struct stream *stream)
 {
-	struct segment *hole = segment_new(stream, 0), *successor = NULL;
+	struct segment *hole = segment_new(stream, 0);
 	int r = hole && stream_reserve_segment(stream) == 0 ? 0 : -ENOMEM;
 	if (r == 0) {
 		hole->cut = hole->sealed = true;
 		r = make_hole(engine->io, stream->dir, hole);
 	}
-	if (r != 0) {
+	if (r == 0)
+		stream_push_segment(stream, hole);
+	else
 		segment_unref(hole, NULL);
-		return error_set_io(err, -r, "note what is lost in", stream->dir);
-	}
-	stream_push_segment(stream, hole);
-	r = recovery_successor(engine, stream, next_id, 0, &successor);
-	if (r != 0)
-		return error_set_io(err, -r, "note what is lost in", stream->dir);
-	stream_push_segment(stream, successor);
-	stream->dir_made = stream->dir_durable = true;
-	stream->next_id = next_id;
-	log_error("engine",
-		"stream %s is missing, and a checkpoint says that it held %llu entries: they are lost; the next id is "
-		"%llu",
-		stream->name, (unsigned long long)next_id, (unsigned long long)next_id);
-	return recovery_show(engine, stream, err);
+	return r;
 }
 
-/* Nothing at all is there of a log that a checkpoint speaks of. */
+/* What is there stays, sealed; entries from its end up to next_id are a hole that speaks. */
+static int go_on_behind(struct engine *engine, struct stream *stream, uint64_t next_id, struct error *err)
+{
+	struct segment *successor = NULL;
+	bool nothing = stream->segment_count == 0;
+	int r = nothing ? push_hole(engine, stream) : 0;
+	if (r == 0)
+		r = recovery_successor(engine, stream, next_id, 0, &successor);
+	if (r != 0)
+		return error_set_io(err, -r, "note what is lost in", stream->dir);
+	stream->segments[stream->segment_count - 1]->sealed = true;
+	stream_push_segment(stream, successor);
+	stream->dir_made = stream->dir_durable = true;
+	log_error("engine",
+		"stream %s ends at %llu, and a checkpoint says that it held %llu entries: the others are lost; the "
+		"next id is %llu",
+		stream->name, (unsigned long long)stream->next_id, (unsigned long long)next_id,
+		(unsigned long long)next_id);
+	stream->next_id = next_id;
+	if (nothing)
+		return recovery_show(engine, stream, err);
+	stream->loop_end = next_id;
+	atomic_store(&stream->durable_end, next_id);
+	count_add(&engine->segment_count, 1);
+	return 0;
+}
+
+/* A checkpoint speaks of entries that are not there, and the end of what is there does not show that it was cut. */
 static int lost(struct engine *engine, struct stream *stream, uint64_t floor, struct error *err)
 {
 	engine->recovery.rot_found++;
 	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE)
 		return go_on_behind(engine, stream, floor, err);
 	error_set(err, ERR_CORRUPTION,
-		"the log of %s is missing, and a checkpoint says that it held %llu entries: restore directory %s, or "
+		"the log of %s ends at entry %llu, and a checkpoint says that it held %llu: restore directory %s, or "
 		"start with on_corruption = truncate to go on without them",
-		stream->name, (unsigned long long)floor, stream->dir);
+		stream->name, (unsigned long long)stream->next_id, (unsigned long long)floor, stream->dir);
 	error_set_text(err, EFI_STREAM, stream->name, stream->name_len);
 	error_set_text(err, EFI_SEGMENT, "", 0);
 	error_set_u64(err, EFI_OFFSET, 0);
-	error_set_u64(err, EFI_ID, 0);
+	error_set_u64(err, EFI_ID, stream->next_id);
 	return -1;
 }
 
@@ -118,7 +134,7 @@ int shards_make(struct engine *engine, struct error *err)
 		if (!stream)
 			break;
 		stream->is_shard = true;
-		if (!stream->visible && engine->shard_floors[i] > 0 &&
+		if (stream->next_id < engine->shard_floors[i] &&
 			lost(engine, stream, engine->shard_floors[i], err) != 0)
 			return -1;
 	}

@@ -183,7 +183,8 @@ static void run_sync(struct writer *writer, struct op *op)
 	else
 		r = writer_sync_all(writer);
 	if (r != 0) {
-		writer_fail(writer, -r, "sync of", op->stream ? op->stream->dir : "the log");
+		if (!tail_was_not_tried(r))
+			writer_fail(writer, -r, "sync of", op->stream ? op->stream->dir : "the log");
 		op->error = op_io_error(-r, "sync of", op->stream ? op->stream->dir : "the log", OUTCOME_NONE);
 		return;
 	}

@@ -10,6 +10,8 @@
 #ifndef IRONWALD_WRITER_H
 #define IRONWALD_WRITER_H
 
+#include <errno.h>
+
 #include "engine_private.h"
 #include "frame_builder.h"
 #include "journal.h"
@@ -119,6 +121,11 @@ int tail_take_back(struct tail *tail, struct io *io, struct io_file *file, uint6
 int tail_pin(struct writer *writer, struct segment *segment, struct io_file **ret_file);
 /* Makes everything of the stream durable: in place if it is dirty there, by the journal otherwise. */
 int tail_sync(struct writer *writer, struct stream *stream);
+/* There was no descriptor for it: nothing was tried, so nothing has failed. */
+static inline bool tail_was_not_tried(int r)
+{
+	return r == -EMFILE || r == -ENFILE;
+}
 /* The names of the stream's active segment and directory. */
 int tail_sync_names(struct writer *writer, struct stream *stream);
 bool tail_names_durable(const struct writer *writer, const struct stream *stream);

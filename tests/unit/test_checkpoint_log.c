@@ -25,8 +25,9 @@ struct fixture {
 static void reopen(struct fixture *f)
 {
 	struct error err;
+	const struct engine_hooks hooks = {.no_threads = true};
 	checkpoint_log_close(f->log);
-	cr_assert(checkpoint_log_open(f->io, f->shard_count, &f->log, &err) == 0, "%s", err.message);
+	cr_assert(checkpoint_log_open(f->io, f->shard_count, &hooks, &f->log, &err) == 0, "%s", err.message);
 }
 
 static void begin(struct fixture *f, uint32_t shard_count)
@@ -159,6 +160,7 @@ Test(checkpoint_log, the_bytes_are_those_of_the_picture)
 		.synced_end = 512,
 		.timestamp = 0x1a1b1c1d1e1f2021,
 		.hash = checkpoint_hash_of("abc", 3),
+		.hash_before = {0x1011121314151617, 0x18191a1b1c1d1e1f},
 		.shard_count = 2,
 		.id_bytes = 3};
 	uint8_t out[CHECKPOINT_SECTOR];
@@ -172,10 +174,13 @@ Test(checkpoint_log, the_bytes_are_those_of_the_picture)
 	for (size_t i = 0; i < 40; i++)
 		cr_assert(out[i] == head[i], "byte %zu: %02x", i, out[i]);
 	cr_assert(memcmp(out + 56, head + 56, 8) == 0, "shard_count, id_bytes");
+	static const uint8_t before[] = {
+		0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11, 0x10, 0x1f, 0x1e, 0x1d, 0x1c, 0x1b, 0x1a, 0x19, 0x18};
 	static const uint8_t content[] = {
 		'a', 'b', 'c', 0, 0, 0, 0, 0, 6, 0, 0, 0, 0, 0, 0, 0, 0x89, 0x77, 0x66, 0x55, 0x44, 0x33, 0x22, 0x11};
-	cr_assert(memcmp(out + 72, content, sizeof(content)) == 0, "content");
-	for (size_t i = 72 + sizeof(content); i < sizeof(out); i++)
+	cr_assert(memcmp(out + 64, before, sizeof(before)) == 0, "the hash of the one before");
+	cr_assert(memcmp(out + 88, content, sizeof(content)) == 0, "content");
+	for (size_t i = 88 + sizeof(content); i < sizeof(out); i++)
 		cr_assert(out[i] == 0);
 	struct checkpoint_record again;
 	cr_assert(checkpoint_record_decode(out, record.salt, 1024, &again) && checkpoint_content_is_whole(&again, out));
@@ -303,7 +308,7 @@ Test(checkpoint_log, damage_costs_one_checkpoint_and_is_told)
 				(void)list(&f, UINT64_MAX, &nameless);
 				/* An id that was never there is not there; but as long as there is a record that nobody
 				 * can name, nobody can tell. */
-				cr_assert(load(&f, "other", 0, &err) == (f.log->index.unknown > 0
+				cr_assert(load(&f, "other", 0, &err) == (f.log->index.unreadable > 0
 											? ERR_CHECKPOINT_CORRUPTED
 											: ERR_CHECKPOINT_NOT_FOUND));
 				cr_assert(latest(&f, id, &err) ==
@@ -339,7 +344,8 @@ Test(checkpoint_log, a_record_that_is_gone_in_the_middle_leaves_the_others)
 	cr_assert(load(&f, "one", 10, &err) == ERR_NONE && load(&f, "three", 30, &err) == ERR_NONE);
 	cr_assert(load(&f, "two", 20, &err) == ERR_CHECKPOINT_CORRUPTED && err.offset == 2 * CHECKPOINT_SECTOR);
 	cr_assert_str_eq(list(&f, UINT64_MAX, &nameless), "one three");
-	cr_assert(nameless == 1 && f.log->index.live == 2);
+	cr_assert(nameless == 1 && f.log->index.live == 3, "the one behind it tells which it was");
+	cr_assert(load(&f, "never", 0, &err) == ERR_CHECKPOINT_CORRUPTED, "as long as an id cannot be read");
 	struct fixture none;
 	begin(&none, 4);
 	make(&none, "only", 1);
@@ -360,6 +366,69 @@ Test(checkpoint_log, a_record_that_is_gone_in_the_middle_leaves_the_others)
 	end(&f);
 }
 
+Test(checkpoint_log, a_version_that_was_replaced_does_not_stand_in_for_a_damaged_one)
+{
+	struct fixture f;
+	struct error err;
+	begin(&f, 4);
+	make(&f, "a", 0);
+	make(&f, "b", 50);
+	make(&f, "a", 100);
+	make(&f, "c", 150);
+	flip(&f, 3 * CHECKPOINT_SECTOR + 9);
+	reopen(&f);
+	cr_assert(load(&f, "a", 100, &err) == ERR_CHECKPOINT_CORRUPTED && err.offset == 3 * CHECKPOINT_SECTOR);
+	cr_assert(load(&f, "b", 50, &err) == ERR_NONE && load(&f, "c", 150, &err) == ERR_NONE);
+	end(&f);
+}
+
+/* Two in a row: the one behind them names the second; of the first nobody knows. */
+Test(checkpoint_log, of_two_damaged_neighbours_the_second_is_named)
+{
+	struct fixture f;
+	struct error err;
+	begin(&f, 4);
+	make(&f, "a", 0);
+	make(&f, "b", 50);
+	make(&f, "c", 100);
+	make(&f, "d", 150);
+	flip(&f, 2 * CHECKPOINT_SECTOR + 9);
+	flip(&f, 3 * CHECKPOINT_SECTOR + 9);
+	reopen(&f);
+	cr_assert(load(&f, "c", 100, &err) == ERR_CHECKPOINT_CORRUPTED && err.offset == 3 * CHECKPOINT_SECTOR);
+	cr_assert(load(&f, "b", 50, &err) == ERR_CHECKPOINT_CORRUPTED && err.offset == 2 * CHECKPOINT_SECTOR);
+	cr_assert(load(&f, "a", 0, &err) == ERR_NONE && load(&f, "d", 150, &err) == ERR_NONE);
+	end(&f);
+}
+
+/* A clean stop says that all was durable: even what looks torn is damage then. */
+Test(checkpoint_log, after_a_clean_stop_all_damage_is_told)
+{
+	static const uint8_t zeros[CHECKPOINT_SECTOR];
+	for (unsigned clean = 0; clean < 2; clean++) {
+		struct fixture f;
+		struct error err;
+		char id[100];
+		begin(&f, 4);
+		make(&f, "one", 10);
+		make(&f, "two", 20);
+		cr_assert(!clean || checkpoint_log_mark_end(f.log, &err) == 0);
+		reopen(&f);
+		uint64_t end_before = f.log->end;
+		cr_assert(checkpoint_log_mark_end(f.log, &err) == 0);
+		cr_assert(!clean || f.log->end == end_before, "once is enough");
+		cr_assert(sim_patch_file(f.io, CHECKPOINT_PATH, 2 * CHECKPOINT_SECTOR, zeros, sizeof(zeros)) == 0);
+		reopen(&f);
+		cr_assert(latest(&f, id, &err) == ERR_CHECKPOINT_CORRUPTED);
+		cr_assert(
+			load(&f, "two", 20, &err) == ERR_CHECKPOINT_CORRUPTED && load(&f, "one", 10, &err) == ERR_NONE);
+		make(&f, "three", 30);
+		reopen(&f);
+		cr_assert(latest(&f, id, &err) == ERR_NONE && load(&f, "one", 10, &err) == ERR_NONE);
+		end(&f);
+	}
+}
+
 Test(checkpoint_log, compaction_keeps_a_note_of_a_damaged_one)
 {
 	struct fixture f;
@@ -378,7 +447,7 @@ Test(checkpoint_log, compaction_keeps_a_note_of_a_damaged_one)
 		cr_assert(load(&f, "cp5", 50, &err) == ERR_CHECKPOINT_CORRUPTED);
 		cr_assert(latest(&f, id, &err) == ERR_CHECKPOINT_CORRUPTED, "never an older one in silence");
 		cr_assert(
-			load(&f, "cp4", 40, &err) == ERR_NONE && load(&f, "cp2", 20, &err) == ERR_CHECKPOINT_NOT_FOUND);
+			load(&f, "cp4", 40, &err) == ERR_NONE && load(&f, "cp2", 20, &err) == ERR_CHECKPOINT_CORRUPTED);
 		reopen(&f);
 	}
 	make(&f, "cp5", 500);
@@ -453,6 +522,44 @@ Test(checkpoint_log, a_torn_end_is_cut)
 		end(&f);
 	}
 	cr_assert(kept > 100 && lost > 100, "%u kept, %u lost", kept, lost);
+}
+
+/* The sectors of a group reach the disk in any order: of what is not there nothing is told, and the others stay. */
+Test(checkpoint_log, a_torn_record_costs_only_itself)
+{
+	static const uint8_t zeros[CHECKPOINT_SECTOR];
+	for (unsigned torn = 0; torn < 8; torn++) {
+		struct fixture f;
+		struct error err;
+		struct checkpoint_op ops[8];
+		char ids[8][8];
+		uint64_t nameless;
+		begin(&f, torn % 2 ? 4 : 150);
+		uint64_t bytes = checkpoint_record_bytes(f.shard_count, 1);
+		make(&f, "x", 3);
+		for (unsigned i = 0; i < 8; i++) {
+			snprintf(ids[i], sizeof(ids[i]), "%u", i);
+			fill_op(&f, &ops[i], OP_CREATE_CHECKPOINT, ids[i], i);
+			ops[i].op.next = i + 1 < 8 ? &ops[i + 1].op : NULL;
+		}
+		checkpoint_log_create(f.log, &ops[0]);
+		for (unsigned i = 0; i < 8; i++)
+			cr_assert(end_op(&ops[i], NULL) == ERR_NONE);
+		uint64_t sector = torn % 4 < 2 ? 0 : bytes - CHECKPOINT_SECTOR;
+		uint64_t at = CHECKPOINT_SECTOR + (1 + torn) * bytes + sector;
+		cr_assert(sim_patch_file(f.io, CHECKPOINT_PATH, at, zeros, sizeof(zeros)) == 0);
+		for (unsigned round = 0; round < 3; round++) {
+			reopen(&f);
+			for (unsigned i = 0; i < 8; i++)
+				cr_assert(
+					load(&f, ids[i], i, &err) == (i == torn ? ERR_CHECKPOINT_NOT_FOUND : ERR_NONE),
+					"%u of %u: %s", i, torn, err.message);
+			(void)list(&f, UINT64_MAX, &nameless);
+			cr_assert(nameless == 0 && load(&f, "x", 3, &err) == ERR_NONE);
+			make(&f, "y", 9);
+		}
+		end(&f);
+	}
 }
 
 /* ---- failures ------------------------------------------------------------------------------------------------------
@@ -632,5 +739,19 @@ Test(checkpoint_log, a_list_goes_on_through_a_compaction)
 		;
 	struct error err;
 	cr_assert(end_op(&listing, &err) == ERR_TOO_LARGE && err.limit == 1000 && err.size > 1000);
+	end(&f);
+}
+
+Test(checkpoint_log, much_that_was_replaced_makes_it_stale)
+{
+	struct fixture f;
+	struct error err;
+	begin(&f, 2);
+	unsigned made = 0;
+	for (; !checkpoint_log_is_stale(f.log) && made < 100000; made++)
+		make(&f, made % 2 ? "odd" : "even", made);
+	cr_assert(made > 1000 && made < 100000);
+	cr_assert(compact(&f, UINT64_MAX, NULL, &err) == ERR_NONE && !checkpoint_log_is_stale(f.log));
+	cr_assert(f.log->index.count == 2);
 	end(&f);
 }

@@ -275,6 +275,23 @@ CHECKPOINT_TEST(ids_are_of_1_to_65535_bytes)
 	cr_assert(outcome_of(&op).code == ERR_NONE);
 }
 
+CHECKPOINT_TEST(an_id_that_is_created_again_and_again_takes_no_room)
+{
+	struct checkpoint_stats stats = {0};
+	fixture_open(&f);
+	for (unsigned i = 0; i < 20000 && stats.compactions == 0; i++) {
+		create("the same");
+		engine_checkpoint_stats(f.engine, &stats);
+	}
+	cr_assert(stats.compactions == 1 && stats.count == 1);
+	create("the same");
+	engine_checkpoint_stats(f.engine, &stats);
+	cr_assert(stats.records < 100 && stats.bytes < 100000);
+	fixture_close(&f);
+	fixture_open(&f);
+	cr_assert(carry_out(OP_LOAD_CHECKPOINT, "the same").code == ERR_NONE);
+}
+
 /* ---- what a checkpoint proves ----------------------------------------------------------------------------------- */
 
 static void remove_directory(const char *dir)
@@ -350,6 +367,61 @@ CHECKPOINT_TEST(a_shards_newest_segment_that_is_gone_is_noticed)
 	cr_assert(fixture_get(&f, shard(1), 3, 1003, 0, 100, &err) == ERR_NONE);
 	enum error_code code = fixture_get(&f, shard(1), 4, 1004, 0, 100, &err);
 	cr_assert(code == ERR_CORRUPTION && err.first_id == 6, "%d: %s", code, err.message);
+}
+
+/* What is left of it is only what was set aside: nothing there has an end that could be judged. */
+CHECKPOINT_TEST(a_shard_of_which_only_what_was_set_aside_is_left_is_noticed)
+{
+	struct error err;
+	f.options.max_entries_per_segment = 2;
+	fixture_open(&f);
+	add(1, 6);
+	create("cut");
+	fixture_close(&f);
+	cr_assert(sim_remove_file(f.io, "ironwald.clean") == 0);
+	forget_journals();
+	cr_assert(sim_remove_file(f.io, fixture_file(&f, "shard_01", ".wal", 2)) == 0);
+	f.options.on_corruption = ON_CORRUPTION_TRUNCATE;
+	fixture_open(&f); /* sets [2, 4) aside */
+	fixture_die(&f);
+	cr_assert(fixture_files(&f, "shard_01", ".cut") == 1);
+	cr_assert(sim_remove_file(f.io, fixture_file(&f, "shard_01", ".wal", 1)) == 0);
+	forget_journals();
+	f.options.on_corruption = ON_CORRUPTION_ERROR;
+	cr_assert(fixture_try_open(&f, &err) == ERR_CORRUPTION && strcmp(err.stream.bytes, "shard_01") == 0);
+	f.options.on_corruption = ON_CORRUPTION_TRUNCATE;
+	for (unsigned round = 0; round < 2; round++) {
+		fixture_open(&f);
+		cr_assert(end_of(1) == 6);
+		cr_assert(fixture_get(&f, shard(1), 5, 0, 0, 100, &err) == ERR_CORRUPTION);
+		cr_assert(fixture_get(&f, shard(1), 3, 1003, 0, 100, &err) == ERR_NONE);
+		fixture_power_cut(&f, SIM_LOSE_ALL);
+	}
+	fixture_open(&f);
+	cr_assert(fixture_add(&f, shard(1), 8) == 6);
+}
+
+/* After a clean stop, which knows the stream. */
+CHECKPOINT_TEST(a_directory_that_is_gone_after_a_clean_stop_can_be_done_without)
+{
+	struct error err;
+	fixture_open(&f);
+	add(1, 5);
+	fixture_add(&f, "other", 1);
+	fixture_close(&f);
+	remove_directory("shard_01");
+	remove_directory("other");
+	cr_assert(fixture_try_open(&f, &err) == ERR_CORRUPTION);
+	f.options.on_corruption = ON_CORRUPTION_TRUNCATE;
+	for (unsigned round = 0; round < 2; round++) {
+		fixture_open(&f);
+		cr_assert(end_of(1) == 5 + round && fixture_info(&f, "other").end == 1 + round);
+		enum error_code code = fixture_get(&f, shard(1), 2, 0, 0, 100, &err);
+		cr_assert(code == ERR_SEGMENT_NOT_FOUND || code == ERR_TRUNCATED || code == ERR_CORRUPTION, "%d", code);
+		cr_assert(fixture_add(&f, shard(1), 9) == 5 + round && fixture_add(&f, "other", 2) == 1 + round);
+		fixture_close(&f);
+	}
+	fixture_open(&f);
 }
 
 /* ---- pruning ---------------------------------------------------------------------------------------------------- */
