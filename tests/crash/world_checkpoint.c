@@ -380,11 +380,14 @@ static struct checkpoint_request *ask(struct world *world, enum op_kind kind, ui
 				(void)engine_step(world->engine, i);
 			op = engine_take(world->engine);
 		}
-		if (!op->error || op->error->code != ERR_IO)
+		/* What cannot be read is left out of a list, and counted. */
+		bool failed = op->error ? op->error->code == ERR_IO : request->checkpoint.nameless > 0;
+		if (!failed)
 			return request;
 		bool dead = sim_is_dead(world->io);
 		if (!dead && (!world->armed || tries > 30))
-			world_fail(world, "checkpoints cannot be read: %s", op->error->message);
+			world_fail(
+				world, "checkpoints cannot be read: %s", op->error ? op->error->message : "left out");
 		request_drop(request);
 		if (dead)
 			return NULL;
