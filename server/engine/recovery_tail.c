@@ -333,7 +333,11 @@ int recovery_successor(struct engine *engine, struct stream *stream, uint64_t ne
 	char path[SEGMENT_PATH_MAX];
 	path_of(segment, path);
 	struct io_file *file = NULL;
-	int r = io->ops->random(io, &header.salt, sizeof(header.salt));
+	/* What a journal has just made again must not lose its name while this one keeps its own: it would be taken for
+	 * deleted, and not made again. */
+	int r = io->ops->sync_dir(io, stream->dir);
+	if (r == 0)
+		r = io->ops->random(io, &header.salt, sizeof(header.salt));
 	if (r == 0)
 		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &file);
 	if (r == 0) {
