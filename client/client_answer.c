@@ -1,7 +1,8 @@
-#include <stdlib.h>
+#include "client_answer.h"
+
 #include <string.h>
 
-#include "client_answer.h"
+#include "client_memory.h"
 
 static void rebase_span(struct span *span, const uint8_t *from, const uint8_t *to)
 {
@@ -9,12 +10,13 @@ static void rebase_span(struct span *span, const uint8_t *from, const uint8_t *t
 		span->data = to + (span->data - from);
 }
 
-int answer_keep(struct core_answer *answer, struct span payload, const struct response *response)
+int answer_keep(struct core_answer *answer, const struct mem *mem, struct span payload, const struct response *response)
 {
-	answer->payload = malloc(payload.len > 0 ? payload.len : 1);
+	answer->payload = block_alloc(mem, payload.len > 0 ? payload.len : 1);
 	if (answer->payload == NULL)
 		return -1;
 	memcpy(answer->payload, payload.data, payload.len);
+	answer->payload_len = payload.len;
 	answer->response = *response;
 	rebase_span(&answer->response.error, payload.data, answer->payload);
 	rebase_span(&answer->response.result, payload.data, answer->payload);

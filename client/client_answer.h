@@ -7,10 +7,11 @@
 #ifndef IRONWAL_CLIENT_ANSWER_H
 #define IRONWAL_CLIENT_ANSWER_H
 
-#include "client_core.h"
+#include "client_slots.h"
 
-/* A copy of the payload, with the spans pointing there. -1: no memory, and the answer is as it was. */
-int answer_keep(struct core_answer *answer, struct span payload, const struct response *response);
+/* A copy of the payload, a block, with the spans pointing there. -1: no memory, and the answer is as it was. */
+int answer_keep(
+	struct core_answer *answer, const struct mem *mem, struct span payload, const struct response *response);
 
 /* The result of append or append_batch. -1: it lacks a field. */
 int answer_read_append(

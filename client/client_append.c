@@ -1,8 +1,8 @@
-/* Appending: single, batches, pipelined, and transactions, which are batches that are gathered first. */
-#include <stdlib.h>
+/* Appending to streams: one entry, batches, and what became of them. */
 #include <string.h>
 
-#include "client_connection.h"
+#include "client_call.h"
+#include "client_memory.h"
 
 static int check_size(
 	const ironwal *connection, const ironwal_bytes *entries, size_t count, bool is_batch, ironwal_error *error)
@@ -21,25 +21,22 @@ static int check_size(
 	return 0;
 }
 
-static int put_append(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
-	size_t count, bool is_batch, bool is_submitted, const ironwal_append_options *given, uint32_t *ret_msgid,
+static int put_append(ironwal *connection, enum how how, enum method method, const char *stream, size_t stream_len,
+	const ironwal_bytes *entries, size_t count, const ironwal_append_options *given, uint32_t *ret_msgid,
 	ironwal_error *error)
 {
 	ironwal_append_options options = IRONWAL_APPEND_OPTIONS_INIT;
-	if (given != NULL)
-		memcpy(&options, given, given->struct_size < sizeof(options) ? given->struct_size : sizeof(options));
-	bool has_expected = options.has_expected_id != 0, sync = options.sync != 0;
-	if (check_size(connection, entries, count, is_batch, error) != 0)
-		return cerr_fate(error, IRONWAL_FATE_NOT_SENT, has_expected);
-	struct core_request request = {
-		.method = is_batch ? METHOD_APPEND_BATCH : METHOD_APPEND,
-		.is_write = true,
-		.is_submitted = is_submitted,
-		.is_repeatable = has_expected,
-		.count = count,
-	};
+	struct core_request request = call_request(method, how);
+	bool is_batch = method == METHOD_APPEND_BATCH;
 	struct mp_writer *w;
-	if (core_begin(connection->core, &request, 2u + has_expected + sync, &w, error) != 0)
+	options_copy(&options, sizeof(options), given);
+	bool has_expected = options.has_expected_id != 0, sync = options.sync != 0;
+	request.is_repeatable = has_expected;
+	request.count = count;
+	/* A connection that is not ready knows no limits: call_begin says so. */
+	if (connection->ready && check_size(connection, entries, count, is_batch, error) != 0)
+		return cerr_fate(error, IRONWAL_FATE_NOT_SENT, has_expected);
+	if (call_begin(connection, &request, 2u + has_expected + sync, &w, error) != 0)
 		return -1;
 	put_stream(w, stream, stream_len);
 	if (has_expected)
@@ -56,175 +53,125 @@ static int put_append(ironwal *connection, const char *stream, size_t stream_len
 	}
 	for (size_t i = 0; i < count; i++)
 		mp_write_bin(w, entries[i].data, entries[i].len);
-	return core_commit(connection->core, ret_msgid, error);
+	return call_commit(connection, 0, ret_msgid, error);
 }
 
-static int append_and_wait(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
-	size_t count, bool is_batch, const ironwal_append_options *options, ironwal_append_result *ret_result,
-	ironwal_error *error)
+static int append_and_wait(ironwal *connection, enum method method, const char *stream, size_t stream_len,
+	const ironwal_bytes *entries, size_t count, const ironwal_append_options *options,
+	ironwal_append_result *ret_result, ironwal_error *error)
 {
-	uint64_t deadline_ns = deadline_in_ms(connection->timeout_ms);
-	struct core_answer answer;
-	uint32_t msgid;
-	if (put_append(connection, stream, stream_len, entries, count, is_batch, false, options, &msgid, error) != 0 ||
-		core_wait(connection->core, msgid, deadline_ns, &answer, error) != 0)
+	struct ironwal_result result;
+	uint32_t id;
+	if (put_append(connection, BLOCKING, method, stream, stream_len, entries, count, options, &id, error) != 0 ||
+		call_wait(connection, id, 0, &result, error) != 0)
 		return -1;
 	if (ret_result != NULL)
-		*ret_result = answer.append;
+		*ret_result = result.append;
 	return 0;
 }
 
 int ironwal_append(ironwal *connection, const char *stream, size_t stream_len, const void *entry, size_t entry_len,
 	const ironwal_append_options *options, ironwal_append_result *ret_result, ironwal_error *error)
 {
-	ironwal_bytes bytes = {entry, entry_len};
-	return append_and_wait(connection, stream, stream_len, &bytes, 1, false, options, ret_result, error);
+	const ironwal_bytes bytes = {entry, entry_len};
+	return append_and_wait(connection, METHOD_APPEND, stream, stream_len, &bytes, 1, options, ret_result, error);
 }
 
 int ironwal_append_batch(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
 	size_t count, const ironwal_append_options *options, ironwal_append_result *ret_result, ironwal_error *error)
 {
-	return append_and_wait(connection, stream, stream_len, entries, count, true, options, ret_result, error);
+	return append_and_wait(
+		connection, METHOD_APPEND_BATCH, stream, stream_len, entries, count, options, ret_result, error);
 }
-
-/* ---- pipelined ---- */
 
 int ironwal_submit_append(ironwal *connection, const char *stream, size_t stream_len, const void *entry,
 	size_t entry_len, const ironwal_append_options *options, uint32_t *ret_request_id, ironwal_error *error)
 {
-	ironwal_bytes bytes = {entry, entry_len};
-	if (put_append(connection, stream, stream_len, &bytes, 1, false, true, options, ret_request_id, error) != 0)
-		return -1;
-	core_nudge(connection->core);
-	return 0;
+	const ironwal_bytes bytes = {entry, entry_len};
+	return submitted(connection, put_append(connection, SUBMITTED, METHOD_APPEND, stream, stream_len, &bytes, 1,
+					     options, ret_request_id, error));
 }
 
 int ironwal_submit_append_batch(ironwal *connection, const char *stream, size_t stream_len,
 	const ironwal_bytes *entries, size_t count, const ironwal_append_options *options, uint32_t *ret_request_id,
 	ironwal_error *error)
 {
-	if (put_append(connection, stream, stream_len, entries, count, true, true, options, ret_request_id, error) != 0)
-		return -1;
-	core_nudge(connection->core);
-	return 0;
+	return submitted(connection, put_append(connection, SUBMITTED, METHOD_APPEND_BATCH, stream, stream_len, entries,
+					     count, options, ret_request_id, error));
 }
 
-int ironwal_flush(ironwal *connection, ironwal_error *error)
+/* ---- settling ---- */
+
+/* Whether the entries from id first on are these. 1, 0, or -1: it cannot be told. */
+static int are_there(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
+	size_t count, uint64_t first, ironwal_error *error)
 {
-	return core_flush(connection->core, deadline_in_ms(connection->timeout_ms), error);
-}
-
-int ironwal_wait_next(
-	ironwal *connection, uint32_t *ret_request_id, ironwal_append_result *ret_result, ironwal_error *error)
-{
-	struct core_answer answer;
-	int rc = core_next(connection->core, deadline_in_ms(connection->timeout_ms), ret_request_id, &answer, error);
-	if (rc > 0)
-		*ret_result = answer.append;
-	return rc;
-}
-
-uint32_t ironwal_in_flight(const ironwal *connection)
-{
-	return core_submitted(connection->core);
-}
-
-/* ---- transactions ---- */
-
-struct ironwal_txn {
-	ironwal *connection;
-	char *stream;
-	size_t stream_len;
-	struct buf bytes; /* of all entries */
-	size_t *ends;	  /* in bytes */
-	size_t count, cap;
-	uint64_t encoded_bytes;
-};
-
-/* What is in a batch request besides its entries, at most. */
-#define BATCH_OVERHEAD_BYTES 512
-
-int ironwal_txn_begin(
-	ironwal *connection, const char *stream, size_t stream_len, ironwal_txn **ret_txn, ironwal_error *error)
-{
-	struct ironwal_txn *txn = calloc(1, sizeof(*txn));
-	char *copy = malloc(stream_len > 0 ? stream_len : 1);
-	if (txn == NULL || copy == NULL) {
-		free(txn);
-		free(copy);
-		return cerr_no_memory(error);
+	ironwal_read_options options = IRONWAL_READ_OPTIONS_INIT;
+	int same = 1;
+	options.has_start_id = 1;
+	for (size_t done = 0; done < count && same > 0;) {
+		ironwal_entries *found;
+		options.start_id = first + done;
+		options.max_entries = count - done;
+		if (ironwal_read(connection, stream, stream_len, &options, &found, error) != 0)
+			return -1;
+		size_t n = ironwal_entries_count(found);
+		same = n > 0; /* the stream ends among them: not all of them, so none of them */
+		for (size_t i = 0; i < n && i < count - done && same > 0; i++) {
+			const void *data;
+			size_t len;
+			(void)ironwal_entries_get(found, i, NULL, &data, &len);
+			same = len == entries[done + i].len &&
+			       (len == 0 || memcmp(data, entries[done + i].data, len) == 0);
+		}
+		ironwal_entries_free(found);
+		done += n;
 	}
-	if (stream_len > 0)
-		memcpy(copy, stream, stream_len);
-	txn->connection = connection;
-	txn->stream = copy;
-	txn->stream_len = stream_len;
-	*ret_txn = txn;
-	return 0;
+	return same;
 }
 
-int ironwal_txn_add(ironwal_txn *txn, const void *entry, size_t entry_len, ironwal_error *error)
-{
-	uint64_t limit = ironwal_max_entry_bytes(txn->connection);
-	if (entry_len > limit)
-		return cerr_too_large(error, "bytes of the entry", limit, entry_len);
-	if (txn->count == ARRAY_ELEMENTS_MAX)
-		return cerr_too_large(error, "entries in the batch", ARRAY_ELEMENTS_MAX, txn->count + 1);
-	uint64_t encoded = txn->encoded_bytes + mp_bin_bytes(entry_len);
-	uint64_t room = txn->connection->max_message_bytes - BATCH_OVERHEAD_BYTES;
-	if (encoded > room)
-		return cerr_too_large(error, "bytes of the batch", room, encoded);
-	if (txn->count == txn->cap) {
-		size_t cap = txn->cap == 0 ? 16 : txn->cap * 2;
-		size_t *ends = realloc(txn->ends, cap * sizeof(*ends));
-		if (ends == NULL)
-			return cerr_no_memory(error);
-		txn->ends = ends;
-		txn->cap = cap;
-	}
-	if (buf_append(&txn->bytes, entry, entry_len) != 0)
-		return cerr_no_memory(error);
-	txn->ends[txn->count++] = txn->bytes.len;
-	txn->encoded_bytes = encoded;
-	return 0;
-}
-
-size_t ironwal_txn_count(const ironwal_txn *txn)
-{
-	return txn->count;
-}
-
-int ironwal_txn_commit(ironwal_txn *txn, const ironwal_append_options *options, ironwal_append_result *ret_result,
+int ironwal_settle_append(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
+	size_t count, const ironwal_append_options *given, ironwal_fate *ret_fate, ironwal_append_result *ret_result,
 	ironwal_error *error)
 {
-	ironwal_bytes *entries = calloc(txn->count + 1, sizeof(*entries));
-	if (entries == NULL) {
-		cerr_no_memory(error);
-		return cerr_fate(error, IRONWAL_FATE_NOT_SENT, false);
+	ironwal_append_options options = IRONWAL_APPEND_OPTIONS_INIT;
+	ironwal_append_result result;
+	struct ironwal_error own = {0};
+	uint64_t actual = 0;
+	options_copy(&options, sizeof(options), given);
+	if (!options.has_expected_id || count == 0) {
+		cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT,
+			"settling takes the expected_id that the append carried, and its entries");
+		return cerr_fate(error, IRONWAL_FATE_UNKNOWN, false);
 	}
-	size_t from = 0;
-	for (size_t i = 0; i < txn->count; i++) {
-		entries[i].data = txn->bytes.data + from;
-		entries[i].len = txn->ends[i] - from;
-		from = txn->ends[i];
-	}
-	int rc = ironwal_append_batch(
-		txn->connection, txn->stream, txn->stream_len, entries, txn->count, options, ret_result, error);
-	free(entries);
+	/* What a Conflict counts is as durable then as an append is by the server's mode. */
+	bool is_strict = strcmp(ironwal_sync_mode(connection), "strict") == 0;
+	int rc = append_and_wait(connection, count == 1 ? METHOD_APPEND : METHOD_APPEND_BATCH, stream, stream_len,
+		entries, count, &options, &result, &own);
 	if (rc == 0) {
-		txn->bytes.len = 0;
-		txn->count = 0;
-		txn->encoded_bytes = 0;
+		*ret_fate = IRONWAL_FATE_WRITTEN;
+		if (ret_result != NULL)
+			*ret_result = result;
+		return 0;
 	}
-	return rc;
-}
-
-void ironwal_txn_free(ironwal_txn *txn)
-{
-	if (txn == NULL)
-		return;
-	buf_free(&txn->bytes);
-	free(txn->ends);
-	free(txn->stream);
-	free(txn);
+	/* A stream that ends before the id may yet grow to it, and let the first one in. */
+	if (own.code != IRONWAL_ERR_CONFLICT || !ironwal_error_get_uint(&own, "actual", &actual) ||
+		actual <= options.expected_id)
+		goto unknown;
+	int same = are_there(connection, stream, stream_len, entries, count, options.expected_id, &own);
+	if (same < 0)
+		goto unknown;
+	if (same && options.sync && !is_strict && ironwal_sync(connection, stream, stream_len, &own) != 0)
+		goto unknown;
+	*ret_fate = same ? IRONWAL_FATE_WRITTEN : IRONWAL_FATE_REFUSED;
+	if (same && ret_result != NULL) {
+		*ret_result = (ironwal_append_result){.first = options.expected_id};
+		ret_result->end = options.expected_id + count;
+		ret_result->durable = options.sync || is_strict;
+	}
+	return 0;
+unknown:
+	if (error != NULL)
+		*error = own;
+	return cerr_fate(error, IRONWAL_FATE_UNKNOWN, true);
 }

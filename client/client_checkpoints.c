@@ -1,43 +1,44 @@
 /* Checkpoints of all shards: taking, loading, listing, and dropping them and what they make superfluous. */
-#include <stdlib.h>
 #include <string.h>
 
-#include "client_connection.h"
+#include "client_call.h"
+#include "client_memory.h"
 
 #define ID_BYTES_MAX 65535
 
-/* Opens a request whose one param is an id. Whether that is legal is the server's to say. */
-static int begin_with_id(ironwal *connection, enum method method, const void *id, size_t id_len,
-	struct mp_writer **ret_writer, ironwal_error *error)
+/* A request whose one param is an id. Whether that is legal is the server's to say. */
+static int put_with_id(ironwal *connection, enum how how, enum method method, const void *id, size_t id_len,
+	uint32_t *ret_msgid, ironwal_error *error)
 {
-	if (id_len > connection->max_message_bytes) {
-		bool reads = method == METHOD_LOAD_CHECKPOINT;
+	struct core_request request = call_request(method, how);
+	struct mp_writer *w;
+	if (connection->ready && id_len > connection->max_message_bytes) {
 		cerr_too_large(error, "bytes of the checkpoint's id", connection->max_message_bytes, id_len);
-		return cerr_fate(error, reads ? IRONWAL_FATE_NOT_A_WRITE : IRONWAL_FATE_NOT_SENT, false);
+		return cerr_fate(error, request.is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE, false);
 	}
-	if (call_begin(connection, method, 1, ret_writer, error) != 0)
+	/* The answer to these two does not repeat it. */
+	if (method == METHOD_CREATE_CHECKPOINT || method == METHOD_LOAD_CHECKPOINT) {
+		request.memory = block_copy(block_mem(connection), id, id_len);
+		request.memory_len = id_len;
+		if (request.memory == NULL) {
+			cerr_no_memory(error);
+			return cerr_fate(error, request.is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE,
+				request.is_repeatable);
+		}
+	}
+	if (call_begin(connection, &request, 1, &w, error) != 0)
 		return -1;
-	put_bytes(*ret_writer, KEY_ID, id, id_len);
-	return 0;
+	put_bytes(w, KEY_ID, id, id_len);
+	return call_commit(connection, 0, ret_msgid, error);
 }
 
-/* The answer to a request that writes is not what the protocol says; that it was done, it says. */
-static int write_reject(
-	ironwal *connection, struct core_answer *answer, const struct error *reason, ironwal_error *error)
+/* A request without params. */
+static int put_bare(ironwal *connection, enum how how, enum method method, uint32_t *ret_msgid, ironwal_error *error)
 {
-	call_reject(connection, answer, reason, error);
-	return cerr_fate(error, IRONWAL_FATE_WRITTEN, false);
-}
-
-static int read_u32(const struct fields *fields, enum key key, uint32_t *ret_value, struct error *err)
-{
-	uint64_t value;
-	if (field_u64(fields, key, &value, err) != 0)
+	struct mp_writer *w;
+	if (call_begin_plain(connection, method, how, 0, &w, error) != 0)
 		return -1;
-	if (value > UINT32_MAX)
-		return error_set(err, ERR_SERIALIZATION, "%s is out of range", key_name(key));
-	*ret_value = (uint32_t)value;
-	return 0;
+	return call_commit(connection, 0, ret_msgid, error);
 }
 
 static int check_id(struct span id, struct error *err)
@@ -57,29 +58,33 @@ struct ironwal_checkpoint {
 	uint8_t id[];
 };
 
-/* 0 and a checkpoint; NULL in its place: no memory. -1: the answer is not one. */
-static int read_checkpoint(const ironwal *connection, const struct fields *fields, struct span id,
-	ironwal_checkpoint **ret_checkpoint, struct error *err)
+int read_checkpoint(
+	const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
 {
+	const struct fields *fields = &answer->response.fields;
+	const struct core_request *request = &answer->request;
+	const struct mem *mem = block_mem(connection);
 	struct u64_array offsets;
 	uint64_t timestamp_ns;
 	uint32_t shard_count;
+	struct span id = {request->memory, request->memory_len};
+	if (request->memory == NULL && (field_bytes(fields, KEY_ID, &id, err) != 0 || check_id(id, err) != 0))
+		return -1;
 	if (field_u64_array(fields, KEY_OFFSETS, &offsets, err) != 0 ||
 		field_u64(fields, KEY_TIMESTAMP, &timestamp_ns, err) != 0 ||
-		read_u32(fields, KEY_SHARD_COUNT, &shard_count, err) != 0)
+		field_u32(fields, KEY_SHARD_COUNT, &shard_count, err) != 0)
 		return -1;
 	/* Who goes through the connection's shards finds an offset for each. */
 	if (shard_count != connection->shard_count || offsets.count != shard_count)
 		return error_set(err, ERR_SERIALIZATION,
 			"a checkpoint of %u shards with %u offsets, where there are %u", shard_count, offsets.count,
 			connection->shard_count);
-	*ret_checkpoint = NULL;
-	struct ironwal_checkpoint *checkpoint = malloc(sizeof(*checkpoint) + id.len);
-	uint64_t *copies = calloc((size_t)offsets.count + 1, sizeof(*copies));
+	struct ironwal_checkpoint *checkpoint = block_alloc(mem, sizeof(*checkpoint) + id.len);
+	uint64_t *copies = block_array(mem, (size_t)offsets.count + 1, sizeof(*copies));
 	if (checkpoint == NULL || copies == NULL) {
-		free(checkpoint);
-		free(copies);
-		return 0;
+		block_free(checkpoint);
+		block_free(copies);
+		return READ_NO_MEMORY;
 	}
 	struct u64_iter iter = u64_iter_of(&offsets);
 	for (size_t i = 0; u64_iter_next(&iter, &copies[i]); i++)
@@ -90,75 +95,67 @@ static int read_checkpoint(const ironwal *connection, const struct fields *field
 	checkpoint->id_len = id.len;
 	if (id.len > 0)
 		memcpy(checkpoint->id, id.data, id.len);
-	*ret_checkpoint = checkpoint;
+	result->checkpoint = checkpoint;
 	return 0;
+}
+
+static int wait_for_checkpoint(
+	ironwal *connection, uint32_t request_id, ironwal_checkpoint **ret_checkpoint, ironwal_error *error)
+{
+	struct ironwal_result result;
+	if (call_wait(connection, request_id, 0, &result, error) != 0)
+		return -1;
+	if (ret_checkpoint != NULL)
+		*ret_checkpoint = result.checkpoint;
+	else
+		ironwal_checkpoint_free(result.checkpoint);
+	return 0;
+}
+
+int ironwal_submit_create_checkpoint(
+	ironwal *connection, const void *id, size_t id_len, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection,
+		put_with_id(connection, SUBMITTED, METHOD_CREATE_CHECKPOINT, id, id_len, ret_request_id, error));
 }
 
 int ironwal_create_checkpoint(
 	ironwal *connection, const void *id, size_t id_len, ironwal_checkpoint **ret_checkpoint, ironwal_error *error)
 {
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct error err;
-	ironwal_checkpoint *checkpoint;
-	if (begin_with_id(connection, METHOD_CREATE_CHECKPOINT, id, id_len, &w, error) != 0 ||
-		call_end(connection, 0, &answer, error) != 0)
+	uint32_t request_id;
+	if (put_with_id(connection, BLOCKING, METHOD_CREATE_CHECKPOINT, id, id_len, &request_id, error) != 0)
 		return -1;
-	if (read_checkpoint(connection, &answer.response.fields, (struct span){id, id_len}, &checkpoint, &err) != 0)
-		return write_reject(connection, &answer, &err, error);
-	call_free(&answer);
-	if (ret_checkpoint == NULL) {
-		ironwal_checkpoint_free(checkpoint);
-		return 0;
-	}
-	if (checkpoint == NULL) {
-		cerr_no_memory(error);
-		return cerr_fate(error, IRONWAL_FATE_WRITTEN, false);
-	}
-	*ret_checkpoint = checkpoint;
-	return 0;
+	return wait_for_checkpoint(connection, request_id, ret_checkpoint, error);
 }
 
-/* The rest of loading one; id is NULL if it is in the answer. */
-static int load_end(
-	ironwal *connection, const struct span *given, ironwal_checkpoint **ret_checkpoint, ironwal_error *error)
+int ironwal_submit_load_checkpoint(
+	ironwal *connection, const void *id, size_t id_len, uint32_t *ret_request_id, ironwal_error *error)
 {
-	struct core_answer answer;
-	struct error err;
-	struct span id;
-	ironwal_checkpoint *checkpoint;
-	if (call_end(connection, 0, &answer, error) != 0)
-		return -1;
-	const struct fields *fields = &answer.response.fields;
-	if (given != NULL)
-		id = *given;
-	else if (field_bytes(fields, KEY_ID, &id, &err) != 0 || check_id(id, &err) != 0)
-		return call_reject(connection, &answer, &err, error);
-	if (read_checkpoint(connection, fields, id, &checkpoint, &err) != 0)
-		return call_reject(connection, &answer, &err, error);
-	call_free(&answer);
-	if (checkpoint == NULL)
-		return cerr_no_memory(error);
-	*ret_checkpoint = checkpoint;
-	return 0;
+	return submitted(connection,
+		put_with_id(connection, SUBMITTED, METHOD_LOAD_CHECKPOINT, id, id_len, ret_request_id, error));
 }
 
 int ironwal_load_checkpoint(
 	ironwal *connection, const void *id, size_t id_len, ironwal_checkpoint **ret_checkpoint, ironwal_error *error)
 {
-	const struct span given = {id, id_len};
-	struct mp_writer *w;
-	if (begin_with_id(connection, METHOD_LOAD_CHECKPOINT, id, id_len, &w, error) != 0)
+	uint32_t request_id;
+	if (put_with_id(connection, BLOCKING, METHOD_LOAD_CHECKPOINT, id, id_len, &request_id, error) != 0)
 		return -1;
-	return load_end(connection, &given, ret_checkpoint, error);
+	return wait_for_checkpoint(connection, request_id, ret_checkpoint, error);
+}
+
+int ironwal_submit_load_latest_checkpoint(ironwal *connection, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(
+		connection, put_bare(connection, SUBMITTED, METHOD_LOAD_LATEST_CHECKPOINT, ret_request_id, error));
 }
 
 int ironwal_load_latest_checkpoint(ironwal *connection, ironwal_checkpoint **ret_checkpoint, ironwal_error *error)
 {
-	struct mp_writer *w;
-	if (call_begin(connection, METHOD_LOAD_LATEST_CHECKPOINT, 0, &w, error) != 0)
+	uint32_t request_id;
+	if (put_bare(connection, BLOCKING, METHOD_LOAD_LATEST_CHECKPOINT, &request_id, error) != 0)
 		return -1;
-	return load_end(connection, NULL, ret_checkpoint, error);
+	return wait_for_checkpoint(connection, request_id, ret_checkpoint, error);
 }
 
 const void *ironwal_checkpoint_id(const ironwal_checkpoint *checkpoint, size_t *ret_len)
@@ -188,8 +185,8 @@ void ironwal_checkpoint_free(ironwal_checkpoint *checkpoint)
 {
 	if (checkpoint == NULL)
 		return;
-	free(checkpoint->offsets);
-	free(checkpoint);
+	block_free(checkpoint->offsets);
+	block_free(checkpoint);
 }
 
 /* ---- all of them ---- */
@@ -220,12 +217,16 @@ static int read_listed(struct mp_reader *reader, struct listed *ret_listed)
 	return 0;
 }
 
-/* 0 and the array; NULL in its place: no memory. -1: the answer is no list. */
-static int read_list(
-	const struct fields *fields, uint64_t limit, struct listed **ret_listed, size_t *ret_count, struct error *err)
+int read_checkpoints(
+	const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
 {
+	const struct fields *fields = &answer->response.fields;
+	const struct mem *mem = block_mem(connection);
+	uint64_t limit = answer->request.count, damaged;
 	struct mp_reader reader = {0};
 	struct mp_value head;
+	if (field_u64_or(fields, KEY_DAMAGED, 0, &damaged, err) != 0)
+		return -1;
 	if (fields_has(fields, KEY_CHECKPOINTS))
 		reader = mp_reader_of(fields->values[KEY_CHECKPOINTS]);
 	if (reader.at == NULL || mp_read(&reader, &head) != 0 || head.type != MP_ARRAY)
@@ -233,46 +234,52 @@ static int read_list(
 	if (limit > 0 && head.count > limit)
 		return error_set(err, ERR_SERIALIZATION, "checkpoints: %u where at most %llu were asked for",
 			head.count, (unsigned long long)limit);
-	*ret_count = head.count;
-	*ret_listed = calloc((size_t)head.count + 1, sizeof(**ret_listed));
-	for (uint32_t i = 0; *ret_listed != NULL && i < head.count; i++) {
-		struct listed *one = &(*ret_listed)[i];
-		if (read_listed(&reader, one) != 0)
-			error_set(err, ERR_SERIALIZATION, "checkpoints[%u]: expected [id, timestamp]", i);
-		else if (check_id(one->id, err) == 0)
-			continue;
-		free(*ret_listed);
-		return -1;
+	struct ironwal_checkpoints *list = block_new(mem, sizeof(*list));
+	struct listed *listed = block_array(mem, (size_t)head.count + 1, sizeof(*listed));
+	int rc = list != NULL && listed != NULL ? 0 : READ_NO_MEMORY;
+	for (uint32_t i = 0; rc == 0 && i < head.count; i++) {
+		if (read_listed(&reader, &listed[i]) != 0)
+			rc = error_set(err, ERR_SERIALIZATION, "checkpoints[%u]: expected [id, timestamp]", i);
+		else
+			rc = check_id(listed[i].id, err);
 	}
+	if (rc != 0) {
+		block_free(list);
+		block_free(listed);
+		return rc;
+	}
+	*list = (struct ironwal_checkpoints){answer->payload, listed, head.count, damaged};
+	answer->payload = NULL;
+	result->checkpoints = list;
 	return 0;
+}
+
+static int put_list_checkpoints(
+	ironwal *connection, enum how how, uint64_t limit, uint32_t *ret_msgid, ironwal_error *error)
+{
+	struct core_request request = call_request(METHOD_LIST_CHECKPOINTS, how);
+	struct mp_writer *w;
+	request.count = limit;
+	if (call_begin(connection, &request, limit > 0 ? 1 : 0, &w, error) != 0)
+		return -1;
+	if (limit > 0)
+		put_u64(w, KEY_LIMIT, limit);
+	return call_commit(connection, 0, ret_msgid, error);
+}
+
+int ironwal_submit_list_checkpoints(ironwal *connection, uint64_t limit, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection, put_list_checkpoints(connection, SUBMITTED, limit, ret_request_id, error));
 }
 
 int ironwal_list_checkpoints(ironwal *connection, uint64_t limit, ironwal_checkpoints **ret_list, ironwal_error *error)
 {
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct error err;
-	struct listed *listed = NULL;
-	size_t count = 0;
-	uint64_t damaged;
-	if (call_begin(connection, METHOD_LIST_CHECKPOINTS, limit > 0 ? 1 : 0, &w, error) != 0)
+	struct ironwal_result result;
+	uint32_t id;
+	if (put_list_checkpoints(connection, BLOCKING, limit, &id, error) != 0 ||
+		call_wait(connection, id, 0, &result, error) != 0)
 		return -1;
-	if (limit > 0)
-		put_u64(w, KEY_LIMIT, limit);
-	if (call_end(connection, 0, &answer, error) != 0)
-		return -1;
-	if (field_u64_or(&answer.response.fields, KEY_DAMAGED, 0, &damaged, &err) != 0 ||
-		read_list(&answer.response.fields, limit, &listed, &count, &err) != 0)
-		return call_reject(connection, &answer, &err, error);
-	struct ironwal_checkpoints *list = malloc(sizeof(*list));
-	if (list == NULL || listed == NULL) {
-		free(list);
-		free(listed);
-		call_free(&answer);
-		return cerr_no_memory(error);
-	}
-	*list = (struct ironwal_checkpoints){answer.payload, listed, count, damaged};
-	*ret_list = list;
+	*ret_list = result.checkpoints;
 	return 0;
 }
 
@@ -302,78 +309,107 @@ void ironwal_checkpoints_free(ironwal_checkpoints *list)
 {
 	if (list == NULL)
 		return;
-	free(list->payload);
-	free(list->listed);
-	free(list);
+	block_free(list->payload);
+	block_free(list->listed);
+	block_free(list);
+}
+
+int read_checkpoint_count(
+	const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
+{
+	(void)connection;
+	result->is_there = true;
+	return field_u64(&answer->response.fields, KEY_COUNT, &result->number, err);
+}
+
+int ironwal_submit_checkpoint_count(ironwal *connection, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection, put_bare(connection, SUBMITTED, METHOD_CHECKPOINT_COUNT, ret_request_id, error));
 }
 
 int ironwal_checkpoint_count(ironwal *connection, uint64_t *ret_count, ironwal_error *error)
 {
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct error err;
-	uint64_t count;
-	if (call_begin(connection, METHOD_CHECKPOINT_COUNT, 0, &w, error) != 0 ||
-		call_end(connection, 0, &answer, error) != 0)
+	struct ironwal_result result;
+	uint32_t id;
+	if (put_bare(connection, BLOCKING, METHOD_CHECKPOINT_COUNT, &id, error) != 0 ||
+		call_wait(connection, id, 0, &result, error) != 0)
 		return -1;
-	if (field_u64(&answer.response.fields, KEY_COUNT, &count, &err) != 0)
-		return call_reject(connection, &answer, &err, error);
-	call_free(&answer);
-	*ret_count = count;
+	*ret_count = result.number;
 	return 0;
 }
 
 /* ---- what is not needed any more ---- */
 
+int read_prune(const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
+{
+	const struct fields *fields = &answer->response.fields;
+	ironwal_prune_stats *stats = &result->prune;
+	if (field_u32(fields, KEY_SHARDS_PRUNED, &stats->shards_pruned, err) != 0 ||
+		field_u64(fields, KEY_SEGMENTS_DELETED, &stats->segments_deleted, err) != 0)
+		return -1;
+	if (stats->shards_pruned > connection->shard_count || stats->shards_pruned > stats->segments_deleted)
+		return error_set(err, ERR_SERIALIZATION, "%llu segments deleted from %u shards, where there are %u",
+			(unsigned long long)stats->segments_deleted, stats->shards_pruned, connection->shard_count);
+	return 0;
+}
+
+int ironwal_submit_prune_before_checkpoint(
+	ironwal *connection, const void *id, size_t id_len, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection,
+		put_with_id(connection, SUBMITTED, METHOD_PRUNE_BEFORE_CHECKPOINT, id, id_len, ret_request_id, error));
+}
+
 int ironwal_prune_before_checkpoint(
 	ironwal *connection, const void *id, size_t id_len, ironwal_prune_stats *ret_stats, ironwal_error *error)
 {
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct error err;
-	ironwal_prune_stats stats;
-	if (begin_with_id(connection, METHOD_PRUNE_BEFORE_CHECKPOINT, id, id_len, &w, error) != 0)
+	struct ironwal_result result;
+	uint32_t request_id;
+	if (put_with_id(connection, BLOCKING, METHOD_PRUNE_BEFORE_CHECKPOINT, id, id_len, &request_id, error) != 0 ||
+		call_wait(connection, request_id, 0, &result, error) != 0)
 		return -1;
-	if (call_end(connection, 0, &answer, error) != 0) {
-		/* One shard's failure says nothing of the others. */
-		if (ironwal_error_get_code(error) == IRONWAL_ERR_IO)
-			cerr_fate(error, IRONWAL_FATE_UNKNOWN, true);
-		return -1;
-	}
-	const struct fields *fields = &answer.response.fields;
-	if (read_u32(fields, KEY_SHARDS_PRUNED, &stats.shards_pruned, &err) != 0 ||
-		field_u64(fields, KEY_SEGMENTS_DELETED, &stats.segments_deleted, &err) != 0)
-		return write_reject(connection, &answer, &err, error);
-	if (stats.shards_pruned > connection->shard_count || stats.shards_pruned > stats.segments_deleted) {
-		error_set(&err, ERR_SERIALIZATION, "%llu segments deleted from %u shards, where there are %u",
-			(unsigned long long)stats.segments_deleted, stats.shards_pruned, connection->shard_count);
-		return write_reject(connection, &answer, &err, error);
-	}
-	call_free(&answer);
 	if (ret_stats != NULL)
-		*ret_stats = stats;
+		*ret_stats = result.prune;
 	return 0;
+}
+
+int read_compaction(
+	const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
+{
+	const struct fields *fields = &answer->response.fields;
+	ironwal_compaction_stats *stats = &result->compaction;
+	(void)connection;
+	if (field_u64(fields, KEY_CHECKPOINTS_BEFORE, &stats->checkpoints_before, err) != 0 ||
+		field_u64(fields, KEY_CHECKPOINTS_AFTER, &stats->checkpoints_after, err) != 0)
+		return -1;
+	return field_u64(fields, KEY_BYTES_RECLAIMED, &stats->bytes_reclaimed, err);
+}
+
+static int put_compact(
+	ironwal *connection, enum how how, uint64_t keep_latest_n, uint32_t *ret_msgid, ironwal_error *error)
+{
+	struct mp_writer *w;
+	if (call_begin_plain(connection, METHOD_COMPACT_CHECKPOINTS, how, 1, &w, error) != 0)
+		return -1;
+	put_u64(w, KEY_KEEP_LATEST_N, keep_latest_n);
+	return call_commit(connection, 0, ret_msgid, error);
+}
+
+int ironwal_submit_compact_checkpoints(
+	ironwal *connection, uint64_t keep_latest_n, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection, put_compact(connection, SUBMITTED, keep_latest_n, ret_request_id, error));
 }
 
 int ironwal_compact_checkpoints(
 	ironwal *connection, uint64_t keep_latest_n, ironwal_compaction_stats *ret_stats, ironwal_error *error)
 {
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct error err;
-	ironwal_compaction_stats stats;
-	if (call_begin(connection, METHOD_COMPACT_CHECKPOINTS, 1, &w, error) != 0)
+	struct ironwal_result result;
+	uint32_t id;
+	if (put_compact(connection, BLOCKING, keep_latest_n, &id, error) != 0 ||
+		call_wait(connection, id, 0, &result, error) != 0)
 		return -1;
-	put_u64(w, KEY_KEEP_LATEST_N, keep_latest_n);
-	if (call_end(connection, 0, &answer, error) != 0)
-		return -1;
-	const struct fields *fields = &answer.response.fields;
-	if (field_u64(fields, KEY_CHECKPOINTS_BEFORE, &stats.checkpoints_before, &err) != 0 ||
-		field_u64(fields, KEY_CHECKPOINTS_AFTER, &stats.checkpoints_after, &err) != 0 ||
-		field_u64(fields, KEY_BYTES_RECLAIMED, &stats.bytes_reclaimed, &err) != 0)
-		return write_reject(connection, &answer, &err, error);
-	call_free(&answer);
 	if (ret_stats != NULL)
-		*ret_stats = stats;
+		*ret_stats = result.compaction;
 	return 0;
 }

@@ -1,10 +1,11 @@
+#include "client_core.h"
+
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "client_answer.h"
-#include "client_core.h"
+#include "client_memory.h"
 #include "clock.h"
 #include "frame.h"
 
@@ -14,32 +15,12 @@
 /* Queued bytes from which a submit sends without being asked to. */
 #define NUDGE_BYTES ((size_t)65536)
 
-/* msgid: the slot's index below, its generation (never 0) above; so 0 is never used, and an answer that comes twice
- * finds another generation. */
-#define SLOT_BITS 16
-#define SLOT_COUNT_MAX (1u << SLOT_BITS)
-#define NO_SLOT UINT32_MAX
-
-enum slot_state { SLOT_FREE, SLOT_OPEN, SLOT_WAITING, SLOT_GIVEN_UP, SLOT_DONE };
-
-struct slot {
-	enum slot_state state;
-	uint16_t generation;
-	uint32_t next; /* SLOT_FREE: of the free list; SLOT_DONE: of the done queue */
-	struct core_request request;
-	uint64_t from, to; /* where its frame is in the stream to the server */
-	/* SLOT_DONE: one of the three */
-	bool lost;	       /* core->failure */
-	struct error *refusal; /* what the server said */
-	struct core_answer answer;
-	ironwal_fate fate;
-};
-
 struct core {
-	struct transport *transport; /* NULL once it failed */
-	const char *address;	     /* the connection's */
+	struct transport *transport; /* NULL: not attached yet, or lost */
+	bool lost;
+	const char *address; /* the connection's */
 	struct core_limits limits;
-	struct ironwal_error failure; /* why transport is NULL */
+	struct ironwal_error failure; /* why it was lost */
 	bool write_failed;	      /* no more writing; answers may still be on their way */
 	int write_errno;
 
@@ -48,45 +29,46 @@ struct core {
 	uint64_t sent, queued;
 	struct buf in;
 
-	struct slot *slots;
-	uint32_t slot_count, free_slot;
+	struct slots slots;
 	uint32_t open_slot; /* between begin and commit */
 	struct mp_writer writer;
-	uint32_t waiting;    /* SLOT_WAITING and SLOT_GIVEN_UP: answers to come */
-	uint32_t submitted;  /* is_submitted, until taken */
-	uint64_t held_bytes; /* of submitted requests without an answer */
-	uint32_t done_first, done_last;
 };
 
-struct core *core_new(struct transport *transport, const char *address, const struct core_limits *limits)
+struct core *core_new(const struct mem *mem, const char *address, const struct core_limits *limits)
 {
-	struct core *core = calloc(1, sizeof(*core));
-	if (core == NULL) {
-		transport->ops->free(transport);
+	struct core *core = block_new(mem, sizeof(*core));
+	if (core == NULL)
 		return NULL;
-	}
-	core->transport = transport;
 	core->address = address;
 	core->limits = *limits;
-	core->free_slot = core->open_slot = core->done_first = core->done_last = NO_SLOT;
+	core->out.mem = core->in.mem = block_mem(core);
+	core->open_slot = NO_SLOT;
+	slots_init(&core->slots, block_mem(core));
 	mp_writer_init(&core->writer, &core->out);
 	return core;
+}
+
+static void close_transport(struct core *core)
+{
+	if (core->transport != NULL)
+		core->transport->ops->free(core->transport);
+	core->transport = NULL;
 }
 
 void core_free(struct core *core)
 {
 	if (core == NULL)
 		return;
-	if (core->transport != NULL)
-		core->transport->ops->free(core->transport);
-	for (uint32_t i = 0; i < core->slot_count; i++) {
-		free(core->slots[i].refusal);
-		free(core->slots[i].answer.payload);
-	}
-	free(core->slots);
+	close_transport(core);
+	slots_free(&core->slots);
 	buf_free(&core->out);
 	buf_free(&core->in);
-	free(core);
+	block_free(core);
+}
+
+void core_attach(struct core *core, struct transport *transport)
+{
+	core->transport = transport;
 }
 
 void core_set_message_limits(struct core *core, uint64_t request_bytes, uint64_t answer_bytes)
@@ -95,86 +77,27 @@ void core_set_message_limits(struct core *core, uint64_t request_bytes, uint64_t
 	core->limits.answer_bytes = answer_bytes;
 }
 
+bool core_is_lost(const struct core *core)
+{
+	return core->lost;
+}
+
 bool core_is_usable(const struct core *core)
 {
-	return core->transport != NULL && !core->write_failed;
+	return !core->lost && !core->write_failed;
 }
 
 uint32_t core_submitted(const struct core *core)
 {
-	return core->submitted;
-}
-
-/* ---- slots ---- */
-
-static uint32_t slot_msgid(const struct core *core, uint32_t index)
-{
-	return (uint32_t)core->slots[index].generation << SLOT_BITS | index;
-}
-
-static struct slot *slot_find(struct core *core, uint32_t msgid)
-{
-	uint32_t index = msgid & (SLOT_COUNT_MAX - 1);
-	if (index >= core->slot_count)
-		return NULL;
-	struct slot *slot = &core->slots[index];
-	return slot->state != SLOT_FREE && slot->generation == msgid >> SLOT_BITS ? slot : NULL;
-}
-
-static int slots_grow(struct core *core)
-{
-	uint32_t count = core->slot_count == 0 ? 16 : core->slot_count * 2;
-	if (count > SLOT_COUNT_MAX)
-		return -1;
-	struct slot *slots = realloc(core->slots, count * sizeof(*slots));
-	if (slots == NULL)
-		return -1;
-	memset(slots + core->slot_count, 0, (count - core->slot_count) * sizeof(*slots));
-	for (uint32_t i = count; i-- > core->slot_count;) {
-		slots[i].next = core->free_slot;
-		core->free_slot = i;
-	}
-	core->slots = slots;
-	core->slot_count = count;
-	return 0;
-}
-
-static void slot_release(struct core *core, struct slot *slot)
-{
-	free(slot->refusal);
-	slot->refusal = NULL;
-	slot->state = SLOT_FREE;
-	slot->next = core->free_slot;
-	core->free_slot = (uint32_t)(slot - core->slots);
+	return core->slots.submitted;
 }
 
 /* Of a request that gets no answer any more. */
 static ironwal_fate fate_without_answer(const struct core *core, const struct slot *slot)
 {
-	if (!slot->request.is_write)
+	if (!slot->answer.request.is_write)
 		return IRONWAL_FATE_NOT_A_WRITE;
 	return slot->to <= core->sent ? IRONWAL_FATE_UNKNOWN : IRONWAL_FATE_NOT_SENT;
-}
-
-static void slot_done(struct core *core, struct slot *slot)
-{
-	uint32_t index = (uint32_t)(slot - core->slots);
-	bool given_up = slot->state == SLOT_GIVEN_UP;
-	core->waiting--;
-	if (given_up) {
-		slot_release(core, slot);
-		return;
-	}
-	slot->state = SLOT_DONE;
-	if (!slot->request.is_submitted)
-		return; /* core_wait looks at it */
-	core->held_bytes -= slot->to - slot->from;
-	slot->next = NO_SLOT;
-	if (core->done_last == NO_SLOT)
-		core->done_first = index;
-	else
-		core->slots[core->done_last].next = index;
-	core->done_last = index;
 }
 
 /* ---- the end of a connection ---- */
@@ -182,20 +105,32 @@ static void slot_done(struct core *core, struct slot *slot)
 /* core->failure says why. Closing first: what is half sent can then never be executed. */
 static void core_fail(struct core *core)
 {
-	core->transport->ops->free(core->transport);
-	core->transport = NULL;
+	close_transport(core);
+	core->lost = true;
 	cerr_unusable(&core->failure, true);
-	for (uint32_t i = 0; i < core->slot_count; i++) {
-		struct slot *slot = &core->slots[i];
+	for (uint32_t i = 0; i < core->slots.count; i++) {
+		struct slot *slot = &core->slots.table[i];
+		if (slot->answer_to_come) {
+			slot->answer_to_come = false;
+			core->slots.waiting--;
+		}
 		if (slot->state != SLOT_WAITING && slot->state != SLOT_GIVEN_UP)
 			continue;
 		slot->lost = true;
 		slot->fate = fate_without_answer(core, slot);
-		slot_done(core, slot);
+		slots_done(&core->slots, slot);
 	}
 	buf_free(&core->in);
 	buf_free(&core->out);
 	core->out_at = 0;
+}
+
+void core_abort(struct core *core, const struct ironwal_error *reason)
+{
+	if (core->lost)
+		return;
+	core->failure = *reason;
+	core_fail(core);
 }
 
 static void core_fail_lost(struct core *core, int os_errno)
@@ -216,88 +151,114 @@ static void core_fail_protocol(struct core *core, const char *why)
 	core_fail(core);
 }
 
+static void core_fail_no_memory(struct core *core)
+{
+	cerr_no_memory(&core->failure);
+	core_fail(core);
+}
+
 int core_reject_answer(struct core *core, const struct error *reason, ironwal_error *error)
 {
-	if (core->transport != NULL)
+	if (!core->lost)
 		core_fail_protocol(core, reason->message);
 	cerr_set(error, IRONWAL_ERR_PROTOCOL, "%s does not speak the protocol of ironwald: %s", core->address,
 		reason->message);
 	return cerr_unusable(error, true);
 }
 
-static int unusable_error(const struct core *core, bool is_write, bool is_repeatable, ironwal_error *error)
+int core_failure(const struct core *core, ironwal_error *error)
 {
-	if (error != NULL) {
-		if (core->transport == NULL)
-			*error = core->failure;
-		else
-			cerr_set_errno(error, IRONWAL_ERR_CONNECTION_LOST, core->write_errno,
-				"the connection to %s was lost", core->address);
-	}
-	cerr_fate(error, is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE, is_repeatable);
+	if (error != NULL && core->lost)
+		*error = core->failure;
+	else if (error != NULL)
+		cerr_set_errno(error, IRONWAL_ERR_CONNECTION_LOST, core->write_errno, "the connection to %s was lost",
+			core->address);
 	return cerr_unusable(error, true);
+}
+
+static ironwal_fate fate_of_nothing(const struct core_request *request)
+{
+	return request->is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE;
 }
 
 /* ---- submitting ---- */
 
+static bool is_full(const struct core *core)
+{
+	const struct slots *slots = &core->slots;
+	return slots->submitted > 0 &&
+	       (slots->submitted >= core->limits.in_flight_count || slots->held_bytes >= core->limits.in_flight_bytes);
+}
+
+static int refuse(const struct core *core, const struct core_request *request, ironwal_error *error)
+{
+	block_free(request->memory);
+	cerr_fate(error, fate_of_nothing(request), request->is_repeatable);
+	return cerr_unusable(error, !core_is_usable(core));
+}
+
 int core_begin(struct core *core, const struct core_request *request, size_t param_count, struct mp_writer **ret_writer,
 	ironwal_error *error)
 {
-	ironwal_fate fate = request->is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE;
-	if (!core_is_usable(core))
-		return unusable_error(core, request->is_write, request->is_repeatable, error);
-	bool full =
-		request->is_submitted && core->submitted > 0 &&
-		(core->submitted >= core->limits.in_flight_count || core->held_bytes >= core->limits.in_flight_bytes);
-	if (full || (core->free_slot == NO_SLOT && core->slot_count == SLOT_COUNT_MAX)) {
+	if (!core_is_usable(core)) {
+		core_failure(core, error);
+		return refuse(core, request, error);
+	}
+	if ((request->is_submitted && is_full(core)) || slots_full(&core->slots)) {
 		cerr_set(error, IRONWAL_ERR_AGAIN, "%u requests are in flight, which is the limit: take results first",
-			core->waiting);
-		return cerr_fate(error, fate, request->is_repeatable);
+			core->slots.waiting);
+		return refuse(core, request, error);
 	}
-	if (core->free_slot == NO_SLOT && slots_grow(core) != 0) {
+	uint32_t index = slots_open(&core->slots, request);
+	if (index == NO_SLOT) {
 		cerr_no_memory(error);
-		return cerr_fate(error, fate, request->is_repeatable);
+		return refuse(core, request, error);
 	}
-	uint32_t index = core->free_slot;
-	struct slot *slot = &core->slots[index];
-	core->free_slot = slot->next;
-	uint16_t generation = (uint16_t)(slot->generation + 1);
-	*slot = (struct slot){.state = SLOT_OPEN, .generation = generation != 0 ? generation : 1, .request = *request};
 	core->open_slot = index;
-	request_begin(&core->writer, slot_msgid(core, index), request->method, param_count);
+	request_begin(
+		&core->writer, slots_msgid(&core->slots, &core->slots.table[index]), request->method, param_count);
 	*ret_writer = &core->writer;
 	return 0;
 }
 
-int core_commit(struct core *core, uint32_t *ret_msgid, ironwal_error *error)
+int core_commit(struct core *core, uint64_t deadline_ns, uint32_t *ret_msgid, ironwal_error *error)
 {
-	struct slot *slot = &core->slots[core->open_slot];
-	ironwal_fate fate = slot->request.is_write ? IRONWAL_FATE_NOT_SENT : IRONWAL_FATE_NOT_A_WRITE;
+	struct slot *slot = &core->slots.table[core->open_slot];
 	size_t bytes = frame_bytes(&core->writer);
+	core->open_slot = NO_SLOT;
 	if (!core->writer.failed && bytes > core->limits.request_bytes) {
 		frame_drop(&core->writer);
 		cerr_too_large(error, "the bytes of the request", core->limits.request_bytes, bytes);
 	} else if (frame_end(&core->writer) != 0) {
 		cerr_no_memory(error);
 	} else {
-		uint32_t index = core->open_slot;
-		core->open_slot = NO_SLOT;
-		slot->state = SLOT_WAITING;
-		slot->from = core->queued;
+		uint64_t from = core->queued;
 		core->queued += FRAME_LENGTH_BYTES + bytes;
-		slot->to = core->queued;
-		core->waiting++;
-		if (slot->request.is_submitted) {
-			core->submitted++;
-			core->held_bytes += slot->to - slot->from;
-		}
-		*ret_msgid = slot_msgid(core, index);
+		slots_commit(&core->slots, slot, from, core->queued, deadline_ns);
+		*ret_msgid = slots_msgid(&core->slots, slot);
 		return 0;
 	}
-	core->open_slot = NO_SLOT;
-	cerr_fate(error, fate, slot->request.is_repeatable);
-	slot_release(core, slot);
+	cerr_fate(error, fate_of_nothing(&slot->answer.request), slot->answer.request.is_repeatable);
+	slots_release(&core->slots, slot);
 	return -1;
+}
+
+/* Not a byte of it has left: takes its frame out of what is queued, as if it had never been. */
+static void unqueue(struct core *core, const struct slot *slot)
+{
+	uint64_t len = slot->to - slot->from;
+	uint8_t *frame = core->out.data + core->out_at + (slot->from - core->sent);
+	memmove(frame, frame + len, (size_t)(core->queued - slot->to));
+	core->out.len -= (size_t)len;
+	core->queued -= len;
+	for (uint32_t i = 0; i < core->slots.count; i++) {
+		struct slot *other = &core->slots.table[i];
+		if (other != slot && (other->state == SLOT_WAITING || other->state == SLOT_GIVEN_UP) &&
+			other->from >= slot->to) {
+			other->from -= len;
+			other->to -= len;
+		}
+	}
 }
 
 /* ---- answers ---- */
@@ -306,49 +267,62 @@ int core_commit(struct core *core, uint32_t *ret_msgid, ironwal_error *error)
 static void spoil_slot(struct core *core, struct slot *slot, const char *why, ironwal_fate fate)
 {
 	slot->lost = true;
-	slot->fate = slot->request.is_write ? fate : IRONWAL_FATE_NOT_A_WRITE;
-	slot_done(core, slot);
+	slot->fate = slot->answer.request.is_write ? fate : IRONWAL_FATE_NOT_A_WRITE;
+	slots_done(&core->slots, slot);
 	core_fail_protocol(core, why);
+}
+
+static void take_refusal(struct core *core, struct slot *slot, struct span payload, const struct response *response)
+{
+	const struct core_request *request = &slot->answer.request;
+	slot->refusal = block_alloc(block_mem(core), sizeof(*slot->refusal));
+	if (slot->refusal == NULL ||
+		(request->keeps_refusal && answer_keep(&slot->answer, block_mem(core), payload, response) != 0)) {
+		/* Without the memory to say what it was, nothing is known but that it is answered. */
+		block_free(slot->refusal);
+		slot->refusal = NULL;
+		slot->lost = true;
+		slot->fate = request->is_write ? IRONWAL_FATE_UNKNOWN : IRONWAL_FATE_NOT_A_WRITE;
+		slots_done(&core->slots, slot);
+		core_fail_no_memory(core);
+		return;
+	}
+	error_decode(response->error, slot->refusal);
+	slot->fate = request->is_write ? cerr_wire_fate(slot->refusal) : IRONWAL_FATE_NOT_A_WRITE;
+	slots_done(&core->slots, slot);
 }
 
 static void take_response(struct core *core, struct slot *slot, struct span payload, const struct response *response)
 {
+	const struct core_request *request = &slot->answer.request;
 	struct error err;
-	if (slot->state == SLOT_GIVEN_UP) {
-		slot_done(core, slot);
+	if (slot->answer_to_come) { /* it has expired, and nobody has taken note of it yet */
+		slot->answer_to_come = false;
+		core->slots.waiting--;
+	} else if (slot->state == SLOT_GIVEN_UP) {
+		slots_done(&core->slots, slot);
 	} else if (response->error.data != NULL) {
-		slot->refusal = malloc(sizeof(*slot->refusal));
-		if (slot->refusal == NULL ||
-			(slot->request.keeps_refusal && answer_keep(&slot->answer, payload, response) != 0)) {
-			/* Without the memory to say what it was, nothing is known but that it is answered. */
-			cerr_no_memory(&core->failure);
-			slot->lost = true;
-			slot->fate = slot->request.is_write ? IRONWAL_FATE_UNKNOWN : IRONWAL_FATE_NOT_A_WRITE;
-			slot_done(core, slot);
-			core_fail(core);
-			return;
-		}
-		error_decode(response->error, slot->refusal);
-		slot->fate = slot->request.is_write ? cerr_wire_fate(slot->refusal) : IRONWAL_FATE_NOT_A_WRITE;
-		slot_done(core, slot);
-	} else if (slot->request.method == METHOD_APPEND || slot->request.method == METHOD_APPEND_BATCH) {
+		take_refusal(core, slot, payload, response);
+	} else if (request->method == METHOD_APPEND || request->method == METHOD_APPEND_BATCH) {
 		ironwal_append_result *result = &slot->answer.append;
-		if (answer_read_append(slot->request.method, &response->fields, result, &err) != 0) {
+		if (answer_read_append(request->method, &response->fields, result, &err) != 0)
 			spoil_slot(core, slot, err.message, IRONWAL_FATE_WRITTEN);
-			return;
-		}
-		if (result->end < result->first || result->end - result->first != slot->request.count) {
+		else if (result->end < result->first || result->end - result->first != request->count)
 			spoil_slot(core, slot, "the ids of an append do not fit the number of its entries",
 				IRONWAL_FATE_UNKNOWN);
-			return;
-		}
-		slot_done(core, slot);
-	} else if (answer_keep(&slot->answer, payload, response) != 0) {
-		cerr_no_memory(&core->failure);
-		core_fail(core);
+		else
+			slots_done(&core->slots, slot);
+	} else if (answer_keep(&slot->answer, block_mem(core), payload, response) != 0) {
+		core_fail_no_memory(core);
 	} else {
-		slot_done(core, slot);
+		slots_done(&core->slots, slot);
 	}
+}
+
+static bool waits_for_answer(const struct core *core, const struct slot *slot)
+{
+	return (slot->state == SLOT_WAITING || slot->state == SLOT_GIVEN_UP || slot->answer_to_come) &&
+	       slot->from < core->sent;
 }
 
 static void take_message(struct core *core, struct span payload)
@@ -369,8 +343,8 @@ static void take_message(struct core *core, struct span payload)
 		core_fail(core);
 		return;
 	}
-	struct slot *slot = slot_find(core, response.msgid);
-	if (slot == NULL || (slot->state != SLOT_WAITING && slot->state != SLOT_GIVEN_UP) || slot->from >= core->sent)
+	struct slot *slot = slots_find(&core->slots, response.msgid);
+	if (slot == NULL || !waits_for_answer(core, slot))
 		core_fail_protocol(core, "it answered a request that was not asked");
 	else
 		take_response(core, slot, payload, &response);
@@ -414,8 +388,7 @@ static void read_some(struct core *core)
 			want = frame_capacity(in->len, total);
 		}
 		if (buf_set_capacity(in, want) != 0) {
-			cerr_no_memory(&core->failure);
-			core_fail(core);
+			core_fail_no_memory(core);
 			return;
 		}
 	}
@@ -461,27 +434,114 @@ static void write_some(struct core *core)
 	}
 }
 
-/* Writes what goes, waits for either direction, reads what is there. False: the deadline passed. */
-static bool turn(struct core *core, uint64_t deadline_ns)
+/* ---- deadlines ---- */
+
+/* Half of a request has left. Only the end of the connection keeps the server from executing it. */
+static void fail_half_sent(struct core *core, const struct slot *slot)
 {
+	cerr_set(&core->failure, IRONWAL_ERR_TIMEOUT,
+		"%s: %s did not take the whole request in time; the connection was closed",
+		method_name(slot->answer.request.method), core->address);
+	core_fail(core);
+}
+
+/* It is done, with a timeout. */
+static void expire(struct core *core, struct slot *slot)
+{
+	slot->expired = true;
+	slot->fate = fate_without_answer(core, slot);
+	slot->answer_to_come = slot->to <= core->sent;
+	if (!slot->answer_to_come)
+		unqueue(core, slot);
+	slots_done(&core->slots, slot);
+}
+
+static void expire_all(struct core *core)
+{
+	struct slots *slots = &core->slots;
+	if (slots->deadline_ns == DEADLINE_NEVER)
+		return;
+	uint64_t now_ns = clock_now_ns();
+	if (now_ns < slots->deadline_ns)
+		return;
+	slots->deadline_ns = DEADLINE_NEVER;
+	for (uint32_t i = 0; i < slots->count; i++) {
+		struct slot *slot = &slots->table[i];
+		if (slot->state != SLOT_WAITING || !slot->answer.request.is_submitted)
+			continue;
+		if (slot->deadline_ns > now_ns) {
+			if (slot->deadline_ns < slots->deadline_ns)
+				slots->deadline_ns = slot->deadline_ns;
+		} else if (slot->from < core->sent && slot->to > core->sent) {
+			fail_half_sent(core, slot);
+			return;
+		} else {
+			expire(core, slot);
+		}
+	}
+}
+
+/* ---- without waiting ---- */
+
+int core_fd(const struct core *core)
+{
+	return core->transport != NULL ? core->transport->ops->fd(core->transport) : -1;
+}
+
+static bool is_reading(const struct core *core)
+{
+	return core->slots.kept_bytes == 0 || core->slots.kept_bytes < core->limits.in_flight_bytes;
+}
+
+unsigned core_events(const struct core *core)
+{
+	if (core->transport == NULL)
+		return 0;
+	return (is_reading(core) ? IRONWAL_READABLE : 0) | (to_write(core) > 0 ? IRONWAL_WRITABLE : 0);
+}
+
+uint64_t core_deadline_ns(const struct core *core)
+{
+	return core->slots.deadline_ns;
+}
+
+void core_process(struct core *core, unsigned events)
+{
+	/* First: what is too late must not be sent any more. */
+	expire_all(core);
 	write_some(core);
-	short events = (short)(POLLIN | (to_write(core) > 0 ? POLLOUT : 0));
-	int fd = core->transport->ops->fd(core->transport);
-	struct pollfd p = {.fd = fd, .events = events};
-	int n = deadline_ns == 0 ? poll(&p, 1, 0) : deadline_poll(fd, events, deadline_ns);
-	if (n == 0)
-		return false;
-	/* Whatever poll says besides readable (an error, a hang-up), read tells what it is. */
+	if ((events & IRONWAL_READABLE) == 0 || core->transport == NULL || !is_reading(core))
+		return;
 	read_some(core);
-	if (core->transport != NULL)
-		write_some(core);
-	return deadline_ns == DEADLINE_NEVER || deadline_ns == 0 || clock_now_ns() < deadline_ns;
+	write_some(core);
 }
 
 void core_nudge(struct core *core)
 {
 	if (to_write(core) >= NUDGE_BYTES)
-		(void)turn(core, 0);
+		core_process(core, IRONWAL_READABLE);
+}
+
+/* ---- waiting ---- */
+
+/* Writes what goes, waits for either direction, reads what is there, whatever is kept already. False: the deadline
+ * passed. */
+static bool turn(struct core *core, uint64_t deadline_ns)
+{
+	expire_all(core);
+	write_some(core);
+	if (core->transport == NULL)
+		return true;
+	short events = (short)(POLLIN | (to_write(core) > 0 ? POLLOUT : 0));
+	uint64_t until_ns = deadline_ns < core->slots.deadline_ns ? deadline_ns : core->slots.deadline_ns;
+	if (deadline_poll(core_fd(core), events, until_ns) == 0) {
+		expire_all(core);
+		return until_ns < deadline_ns;
+	}
+	/* Whatever poll says besides readable (an error, a hang-up), read tells what it is. */
+	read_some(core);
+	write_some(core);
+	return deadline_ns == DEADLINE_NEVER || clock_now_ns() < deadline_ns;
 }
 
 static int timeout_error(const struct core *core, const char *what, ironwal_error *error)
@@ -499,7 +559,7 @@ int core_flush(struct core *core, uint64_t deadline_ns, ironwal_error *error)
 			return cerr_fate(error, IRONWAL_FATE_NOT_A_WRITE, false);
 		}
 	}
-	return core_is_usable(core) ? 0 : unusable_error(core, false, false, error);
+	return core_is_usable(core) ? 0 : core_failure(core, error);
 }
 
 /* ---- taking results ---- */
@@ -507,50 +567,58 @@ int core_flush(struct core *core, uint64_t deadline_ns, ironwal_error *error)
 /* Takes a slot that is done. */
 static int slot_take(struct core *core, struct slot *slot, struct core_answer *ret_answer, ironwal_error *error)
 {
+	const struct core_request *request = &slot->answer.request;
 	int rc = 0;
 	if (slot->lost) {
 		if (error != NULL)
 			*error = core->failure;
 		rc = -1;
+	} else if (slot->expired) {
+		rc = timeout_error(core, method_name(request->method), error);
 	} else if (slot->refusal != NULL) {
 		rc = cerr_from_wire(error, slot->refusal);
 	}
-	if (rc == 0 || slot->answer.payload != NULL) {
-		*ret_answer = slot->answer;
-		slot->answer.payload = NULL;
-	}
 	if (rc != 0) {
-		cerr_fate(error, slot->fate, slot->request.is_repeatable);
+		cerr_fate(error, slot->fate, request->is_repeatable);
 		cerr_unusable(error, !core_is_usable(core));
 	}
-	slot_release(core, slot);
+	*ret_answer = slot->answer;
+	slot->answer.payload = NULL;
+	slot->answer.request.memory = NULL;
+	if (slot->answer_to_come) {
+		slot->answer_to_come = false;
+		slot->state = SLOT_GIVEN_UP; /* until the late answer comes */
+	} else {
+		slots_release(&core->slots, slot);
+	}
 	return rc;
 }
 
-/* The caller of a blocking call does not wait any longer. */
-static int slot_give_up(struct core *core, struct slot *slot, ironwal_error *error)
+/* Nobody waits for it any longer. */
+static void give_up(struct core *core, struct slot *slot)
 {
-	bool is_write = slot->request.is_write, is_repeatable = slot->request.is_repeatable;
-	ironwal_fate fate = fate_without_answer(core, slot);
-	const char *name = method_name(slot->request.method);
 	if (slot->to <= core->sent) {
 		slot->state = SLOT_GIVEN_UP; /* until the late answer comes */
-	} else if (slot->from >= core->sent && slot->to == core->queued) {
-		/* Not a byte of it has left, and it is the last one: as if it had never been. */
-		core->out.len -= (size_t)(slot->to - slot->from);
-		core->queued = slot->from;
-		core->waiting--;
-		slot_release(core, slot);
+	} else if (slot->from >= core->sent) {
+		unqueue(core, slot);
+		core->slots.waiting--;
+		slots_release(&core->slots, slot);
 	} else {
-		/* Half of it has left. Only the end of the connection keeps the server from executing it. */
 		slot->state = SLOT_GIVEN_UP;
-		cerr_set(&core->failure, IRONWAL_ERR_TIMEOUT,
-			"%s: %s did not take the whole request in time; the connection was closed", name,
-			core->address);
-		core_fail(core);
+		fail_half_sent(core, slot);
 	}
-	timeout_error(core, name, error);
-	cerr_fate(error, is_write ? fate : IRONWAL_FATE_NOT_A_WRITE, is_repeatable);
+}
+
+static int wait_failed(struct core *core, struct slot *slot, struct core_answer *ret_answer, ironwal_error *error)
+{
+	const struct core_request request = slot->answer.request;
+	ironwal_fate fate = fate_without_answer(core, slot);
+	slot->answer.request.memory = NULL;
+	ret_answer->request = request;
+	ret_answer->payload = NULL;
+	give_up(core, slot);
+	timeout_error(core, method_name(request.method), error);
+	cerr_fate(error, fate, request.is_repeatable);
 	return cerr_unusable(error, !core_is_usable(core));
 }
 
@@ -559,35 +627,53 @@ int core_wait(
 {
 	bool in_time = true;
 	for (;;) {
-		struct slot *slot = slot_find(core, msgid);
+		struct slot *slot = slots_find(&core->slots, msgid);
 		if (slot->state == SLOT_DONE)
 			return slot_take(core, slot, ret_answer, error);
 		if (!in_time)
-			return slot_give_up(core, slot, error);
+			return wait_failed(core, slot, ret_answer, error);
 		in_time = turn(core, deadline_ns);
 	}
 }
 
-int core_next(struct core *core, uint64_t deadline_ns, uint32_t *ret_msgid, struct core_answer *ret_answer,
-	ironwal_error *error)
+int core_wait_next(struct core *core, uint64_t deadline_ns, ironwal_error *error)
 {
-	if (core->submitted == 0)
-		return 0;
 	bool in_time = true;
-	while (core->done_first == NO_SLOT) {
+	while (core->slots.done_first == NO_SLOT) {
+		if (core->slots.submitted == 0)
+			return 0;
 		if (!in_time) {
-			*ret_msgid = 0;
 			timeout_error(core, "waiting for results", error);
 			return cerr_fate(error, IRONWAL_FATE_NOT_A_WRITE, false);
 		}
 		in_time = turn(core, deadline_ns);
 	}
-	uint32_t index = core->done_first;
-	struct slot *slot = &core->slots[index];
-	*ret_msgid = slot_msgid(core, index);
-	core->done_first = slot->next;
-	if (core->done_first == NO_SLOT)
-		core->done_last = NO_SLOT;
-	core->submitted--;
+	return 1;
+}
+
+int core_next(struct core *core, uint32_t *ret_msgid, struct core_answer *ret_answer, ironwal_error *error)
+{
+	struct slot *slot = slots_pop(&core->slots);
+	if (slot == NULL)
+		return 0;
+	*ret_msgid = slots_msgid(&core->slots, slot);
 	return slot_take(core, slot, ret_answer, error) == 0 ? 1 : -1;
+}
+
+void core_set_tag(struct core *core, uint32_t msgid, void *tag)
+{
+	struct slot *slot = slots_find(&core->slots, msgid);
+	if (slot != NULL)
+		slot->answer.tag = tag;
+}
+
+void core_drop(struct core *core, uint32_t msgid)
+{
+	struct slot *slot = slots_find(&core->slots, msgid);
+	if (slot == NULL)
+		return;
+	if (slot->state == SLOT_DONE)
+		slots_release(&core->slots, slot);
+	else
+		give_up(core, slot);
 }

@@ -1,25 +1,39 @@
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "client_error.h"
+#include "client_memory.h"
 
 ironwal_error *ironwal_error_new(void)
 {
-	return calloc(1, sizeof(struct ironwal_error));
+	return ironwal_error_new_with(NULL);
+}
+
+ironwal_error *ironwal_error_new_with(const ironwal_allocator *allocator)
+{
+	const struct mem mem = mem_from(allocator);
+	return block_new(&mem, sizeof(struct ironwal_error));
 }
 
 void ironwal_error_free(ironwal_error *error)
 {
-	free(error);
+	block_free(error);
 }
 
 void ironwal_error_clear(ironwal_error *error)
 {
 	if (error != NULL)
 		memset(error, 0, sizeof(*error));
+}
+
+void ironwal_error_copy(ironwal_error *error, const ironwal_error *other)
+{
+	if (other == NULL)
+		ironwal_error_clear(error);
+	else if (error != NULL)
+		*error = *other;
 }
 
 /* The table makes the mapping: a row that the public header lacks does not compile. */

@@ -1,73 +1,95 @@
-/* Reading entries, and walking a stream or a shard. */
-#include <stdlib.h>
+/* Reading entries: one, those of a list of ids, and consecutive ones of a stream or a shard. */
 #include <string.h>
 
-#include "client_connection.h"
+#include "client_entries.h"
+#include "client_memory.h"
 
 /* ---- one entry ---- */
 
-int ironwal_get(ironwal *connection, const char *stream, size_t stream_len, uint64_t id, void **ret_entry,
-	size_t *ret_len, ironwal_error *error)
+int read_entry(const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
 {
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct error err;
 	struct span bytes;
-	if (call_begin(connection, METHOD_GET, 2, &w, error) != 0)
-		return -1;
-	put_stream(w, stream, stream_len);
-	put_u64(w, KEY_ID, id);
-	if (call_end(connection, 0, &answer, error) != 0)
-		return -1;
-	if (!fields_has(&answer.response.fields, KEY_ENTRY)) {
-		call_free(&answer);
-		*ret_entry = NULL;
-		*ret_len = 0;
+	(void)connection;
+	result->is_there = fields_has(&answer->response.fields, KEY_ENTRY);
+	if (!result->is_there)
 		return 0;
-	}
-	if (field_bytes(&answer.response.fields, KEY_ENTRY, &bytes, &err) != 0)
-		return call_reject(connection, &answer, &err, error);
-	/* The answer's own memory becomes the entry's. */
-	memmove(answer.payload, bytes.data, bytes.len);
-	*ret_entry = answer.payload;
-	*ret_len = bytes.len;
+	if (field_bytes(&answer->response.fields, KEY_ENTRY, &bytes, err) != 0)
+		return -1;
+	result->entry.payload = answer->payload;
+	result->entry.data = bytes.data;
+	result->entry.len = bytes.len;
+	answer->payload = NULL;
 	return 0;
+}
+
+void *entry_take(struct ironwal_result *result, size_t *ret_len)
+{
+	uint8_t *entry = result->entry.payload;
+	if (entry == NULL)
+		return NULL;
+	/* The answer's own memory becomes the entry's. */
+	memmove(entry, result->entry.data, result->entry.len);
+	*ret_len = result->entry.len;
+	result->entry.payload = NULL;
+	return entry;
 }
 
 void ironwal_entry_free(void *entry)
 {
-	free(entry);
+	block_free(entry);
+}
+
+static int put_get(ironwal *connection, enum how how, const char *stream, size_t stream_len, uint64_t id,
+	uint32_t *ret_msgid, ironwal_error *error)
+{
+	struct mp_writer *w;
+	if (call_begin_plain(connection, METHOD_GET, how, 2, &w, error) != 0)
+		return -1;
+	put_stream(w, stream, stream_len);
+	put_u64(w, KEY_ID, id);
+	return call_commit(connection, 0, ret_msgid, error);
+}
+
+int ironwal_submit_get(ironwal *connection, const char *stream, size_t stream_len, uint64_t id,
+	uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection, put_get(connection, SUBMITTED, stream, stream_len, id, ret_request_id, error));
+}
+
+int ironwal_get(ironwal *connection, const char *stream, size_t stream_len, uint64_t id, void **ret_entry,
+	size_t *ret_len, ironwal_error *error)
+{
+	struct ironwal_result result;
+	uint32_t request_id;
+	if (put_get(connection, BLOCKING, stream, stream_len, id, &request_id, error) != 0 ||
+		call_wait(connection, request_id, 0, &result, error) != 0)
+		return -1;
+	*ret_len = 0;
+	*ret_entry = result.is_there ? entry_take(&result, ret_len) : NULL;
+	return 0;
 }
 
 /* ---- many entries ---- */
-
-struct ironwal_entries {
-	uint8_t *payload;
-	struct span *spans; /* into payload; data NULL: missing */
-	uint64_t *ids;	    /* get_batch; NULL: consecutive from first */
-	size_t count;
-	uint64_t first, next, end;
-};
 
 void ironwal_entries_free(ironwal_entries *entries)
 {
 	if (entries == NULL)
 		return;
-	free(entries->payload);
-	free(entries->spans);
-	free(entries->ids);
-	free(entries);
+	block_free(entries->payload);
+	block_free(entries->spans);
+	block_free(entries->ids);
+	block_free(entries);
 }
 
-/* Takes the payload over. -1 with reason NULL: no memory. */
+/* Takes the payload over. NULL: no memory. */
 static struct ironwal_entries *entries_new(struct core_answer *answer, const struct byte_array *array)
 {
-	struct ironwal_entries *entries = calloc(1, sizeof(*entries));
-	struct span *spans = calloc((size_t)array->count + 1, sizeof(*spans));
+	const struct mem *mem = block_mem(answer->payload);
+	struct ironwal_entries *entries = block_new(mem, sizeof(*entries));
+	struct span *spans = block_array(mem, (size_t)array->count + 1, sizeof(*spans));
 	if (entries == NULL || spans == NULL) {
-		free(entries);
-		free(spans);
-		call_free(answer);
+		block_free(entries);
+		block_free(spans);
 		return NULL;
 	}
 	struct byte_iter iter = byte_iter_of(array);
@@ -76,141 +98,184 @@ static struct ironwal_entries *entries_new(struct core_answer *answer, const str
 	entries->payload = answer->payload;
 	entries->spans = spans;
 	entries->count = array->count;
+	answer->payload = NULL;
 	return entries;
+}
+
+int read_entries(
+	const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
+{
+	struct byte_array array;
+	(void)connection;
+	if (field_byte_array(&answer->response.fields, KEY_ENTRIES, true, &array, err) != 0)
+		return -1;
+	if (array.count != answer->request.count)
+		return error_set(err, ERR_SERIALIZATION, "%u entries for %llu ids", array.count,
+			(unsigned long long)answer->request.count);
+	result->entries = entries_new(answer, &array);
+	if (result->entries == NULL)
+		return READ_NO_MEMORY;
+	result->entries->ids = answer->request.memory;
+	answer->request.memory = NULL;
+	return 0;
+}
+
+static int put_get_batch(ironwal *connection, enum how how, const char *stream, size_t stream_len, const uint64_t *ids,
+	size_t count, uint32_t *ret_msgid, ironwal_error *error)
+{
+	struct core_request request = call_request(METHOD_GET_BATCH, how);
+	struct mp_writer *w;
+	if (count > ARRAY_ELEMENTS_MAX) {
+		cerr_too_large(error, "ids in the request", ARRAY_ELEMENTS_MAX, count);
+		return cerr_fate(error, IRONWAL_FATE_NOT_A_WRITE, false);
+	}
+	uint64_t *copies = block_array(block_mem(connection), count + 1, sizeof(*copies));
+	if (copies == NULL)
+		return cerr_no_memory(error);
+	if (count > 0)
+		memcpy(copies, ids, count * sizeof(*ids));
+	request.count = count;
+	request.memory = copies;
+	if (call_begin(connection, &request, 2, &w, error) != 0)
+		return -1;
+	put_stream(w, stream, stream_len);
+	mp_write_key(w, KEY_IDS);
+	mp_write_array(w, count);
+	for (size_t i = 0; i < count; i++)
+		mp_write_u64(w, ids[i]);
+	return call_commit(connection, 0, ret_msgid, error);
+}
+
+int ironwal_submit_get_batch(ironwal *connection, const char *stream, size_t stream_len, const uint64_t *ids,
+	size_t count, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection,
+		put_get_batch(connection, SUBMITTED, stream, stream_len, ids, count, ret_request_id, error));
+}
+
+/* What a blocking read ends with. */
+static int wait_for_entries(
+	ironwal *connection, uint32_t id, uint64_t extra_ms, ironwal_entries **ret_entries, ironwal_error *error)
+{
+	struct ironwal_result result;
+	if (call_wait(connection, id, extra_ms, &result, error) != 0)
+		return -1;
+	*ret_entries = result.entries;
+	return 0;
 }
 
 int ironwal_get_batch(ironwal *connection, const char *stream, size_t stream_len, const uint64_t *ids, size_t count,
 	ironwal_entries **ret_entries, ironwal_error *error)
 {
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct byte_array array;
-	struct error err;
-	if (count > ARRAY_ELEMENTS_MAX) {
-		cerr_too_large(error, "ids in the request", ARRAY_ELEMENTS_MAX, count);
-		return cerr_fate(error, IRONWAL_FATE_NOT_A_WRITE, false);
-	}
-	uint64_t *ids_copy = calloc(count + 1, sizeof(*ids_copy));
-	if (ids_copy == NULL)
-		return cerr_no_memory(error);
-	if (call_begin(connection, METHOD_GET_BATCH, 2, &w, error) != 0)
-		goto fail;
-	put_stream(w, stream, stream_len);
-	mp_write_key(w, KEY_IDS);
-	mp_write_array(w, count);
-	for (size_t i = 0; i < count; i++) {
-		ids_copy[i] = ids[i];
-		mp_write_u64(w, ids[i]);
-	}
-	if (call_end(connection, 0, &answer, error) != 0)
-		goto fail;
-	if (field_byte_array(&answer.response.fields, KEY_ENTRIES, true, &array, &err) != 0) {
-		call_reject(connection, &answer, &err, error);
-		goto fail;
-	}
-	if (array.count != count) {
-		error_set(&err, ERR_SERIALIZATION, "%u entries for %zu ids", array.count, count);
-		call_reject(connection, &answer, &err, error);
-		goto fail;
-	}
-	struct ironwal_entries *entries = entries_new(&answer, &array);
-	if (entries == NULL) {
-		cerr_no_memory(error);
-		goto fail;
-	}
-	entries->ids = ids_copy;
-	*ret_entries = entries;
-	return 0;
-fail:
-	free(ids_copy);
-	return -1;
+	uint32_t id;
+	if (put_get_batch(connection, BLOCKING, stream, stream_len, ids, count, &id, error) != 0)
+		return -1;
+	return wait_for_entries(connection, id, 0, ret_entries, error);
 }
 
-static int read_iter_answer(const struct fields *fields, const ironwal_read_options *options, struct byte_array *array,
-	uint64_t *first, uint64_t *next, uint64_t *end, struct error *err)
+int read_iter(const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
 {
-	if (field_byte_array(fields, KEY_ENTRIES, false, array, err) != 0 ||
-		field_u64(fields, KEY_FIRST, first, err) != 0 || field_u64(fields, KEY_NEXT, next, err) != 0 ||
-		field_u64(fields, KEY_END, end, err) != 0)
+	const struct fields *fields = &answer->response.fields;
+	const struct core_request *request = &answer->request;
+	struct byte_array array;
+	uint64_t first, next, end;
+	(void)connection;
+	if (field_byte_array(fields, KEY_ENTRIES, false, &array, err) != 0 ||
+		field_u64(fields, KEY_FIRST, &first, err) != 0 || field_u64(fields, KEY_NEXT, &next, err) != 0 ||
+		field_u64(fields, KEY_END, &end, err) != 0)
 		return -1;
 	/* A reader must never skip entries without knowing. */
-	if (*next < *first || *next - *first != array->count)
+	if (next < first || next - first != array.count)
 		return error_set(err, ERR_SERIALIZATION, "next does not follow from first and the entries");
-	if (options->has_start_id && *first != options->start_id)
+	if (request->has_start_id && first != request->start_id)
 		return error_set(err, ERR_SERIALIZATION, "the entries do not begin at the id that was asked for");
+	result->entries = entries_new(answer, &array);
+	if (result->entries == NULL)
+		return READ_NO_MEMORY;
+	result->entries->first = first;
+	result->entries->next = next;
+	result->entries->end = end;
 	return 0;
 }
 
-static void copy_read_options(const ironwal_read_options *given, ironwal_read_options *ret_options)
+int put_read(ironwal *connection, enum how how, const struct source *source, const ironwal_read_options *options,
+	uint32_t *ret_msgid, ironwal_error *error)
 {
-	const ironwal_read_options defaults = IRONWAL_READ_OPTIONS_INIT;
-	*ret_options = defaults;
-	if (given != NULL)
-		memcpy(ret_options, given,
-			given->struct_size < sizeof(defaults) ? given->struct_size : sizeof(defaults));
-}
-
-/* What is read: a stream, or the log of a shard by its number. */
-struct source {
-	const char *stream; /* NULL: the shard */
-	size_t stream_len;
-	uint32_t shard;
-};
-
-static int read_source(ironwal *connection, const struct source *source, const ironwal_read_options *given,
-	ironwal_entries **ret_entries, ironwal_error *error)
-{
-	ironwal_read_options options;
-	struct mp_writer *w;
-	struct core_answer answer;
-	struct byte_array array;
-	struct error err;
-	uint64_t first, next, end;
-	copy_read_options(given, &options);
-	size_t params = 1u + (options.has_start_id != 0) + (options.max_entries != 0) + (options.max_bytes != 0) +
-			(options.wait_ms != 0);
 	bool is_stream = source->stream != NULL;
-	if (call_begin(connection, is_stream ? METHOD_ITER : METHOD_ITER_SHARD, params, &w, error) != 0)
+	struct core_request request = call_request(is_stream ? METHOD_ITER : METHOD_ITER_SHARD, how);
+	struct mp_writer *w;
+	size_t params = 1u + (options->has_start_id != 0) + (options->max_entries != 0) + (options->max_bytes != 0) +
+			(options->wait_ms != 0);
+	request.has_start_id = options->has_start_id != 0;
+	request.start_id = options->start_id;
+	if (call_begin(connection, &request, params, &w, error) != 0)
 		return -1;
 	if (is_stream)
 		put_stream(w, source->stream, source->stream_len);
 	else
 		put_u64(w, KEY_SHARD, source->shard);
-	if (options.has_start_id)
-		put_u64(w, KEY_START_ID, options.start_id);
-	if (options.max_entries != 0)
-		put_u64(w, KEY_MAX_ENTRIES, options.max_entries);
-	if (options.max_bytes != 0)
-		put_u64(w, KEY_MAX_BYTES, options.max_bytes);
-	if (options.wait_ms != 0)
-		put_u64(w, KEY_WAIT_MS, options.wait_ms);
-	if (call_end(connection, options.wait_ms, &answer, error) != 0)
+	if (options->has_start_id)
+		put_u64(w, KEY_START_ID, options->start_id);
+	if (options->max_entries != 0)
+		put_u64(w, KEY_MAX_ENTRIES, options->max_entries);
+	if (options->max_bytes != 0)
+		put_u64(w, KEY_MAX_BYTES, options->max_bytes);
+	if (options->wait_ms != 0)
+		put_u64(w, KEY_WAIT_MS, options->wait_ms);
+	return call_commit(connection, options->wait_ms, ret_msgid, error);
+}
+
+static int read_submitted(ironwal *connection, const struct source *source, const ironwal_read_options *given,
+	uint32_t *ret_request_id, ironwal_error *error)
+{
+	ironwal_read_options options = IRONWAL_READ_OPTIONS_INIT;
+	options_copy(&options, sizeof(options), given);
+	return submitted(connection, put_read(connection, SUBMITTED, source, &options, ret_request_id, error));
+}
+
+static int read_and_wait(ironwal *connection, const struct source *source, const ironwal_read_options *given,
+	ironwal_entries **ret_entries, ironwal_error *error)
+{
+	ironwal_read_options options = IRONWAL_READ_OPTIONS_INIT;
+	uint32_t id;
+	options_copy(&options, sizeof(options), given);
+	if (put_read(connection, BLOCKING, source, &options, &id, error) != 0)
 		return -1;
-	if (read_iter_answer(&answer.response.fields, &options, &array, &first, &next, &end, &err) != 0)
-		return call_reject(connection, &answer, &err, error);
-	struct ironwal_entries *entries = entries_new(&answer, &array);
-	if (entries == NULL)
-		return cerr_no_memory(error);
-	entries->first = first;
-	entries->next = next;
-	entries->end = end;
-	*ret_entries = entries;
-	return 0;
+	return wait_for_entries(connection, id, options.wait_ms, ret_entries, error);
+}
+
+/* An empty name may be NULL; it is the server that refuses it. */
+static struct source stream_source(const char *stream, size_t stream_len)
+{
+	return (struct source){.stream = stream != NULL ? stream : "", .stream_len = stream_len};
+}
+
+int ironwal_submit_read(ironwal *connection, const char *stream, size_t stream_len, const ironwal_read_options *options,
+	uint32_t *ret_request_id, ironwal_error *error)
+{
+	const struct source source = stream_source(stream, stream_len);
+	return read_submitted(connection, &source, options, ret_request_id, error);
 }
 
 int ironwal_read(ironwal *connection, const char *stream, size_t stream_len, const ironwal_read_options *options,
 	ironwal_entries **ret_entries, ironwal_error *error)
 {
-	/* An empty name may be NULL; it is the server that refuses it. */
-	const struct source source = {.stream = stream != NULL ? stream : "", .stream_len = stream_len};
-	return read_source(connection, &source, options, ret_entries, error);
+	const struct source source = stream_source(stream, stream_len);
+	return read_and_wait(connection, &source, options, ret_entries, error);
+}
+
+int ironwal_submit_read_shard(ironwal *connection, uint32_t shard, const ironwal_read_options *options,
+	uint32_t *ret_request_id, ironwal_error *error)
+{
+	const struct source source = {.shard = shard};
+	return read_submitted(connection, &source, options, ret_request_id, error);
 }
 
 int ironwal_read_shard(ironwal *connection, uint32_t shard, const ironwal_read_options *options,
 	ironwal_entries **ret_entries, ironwal_error *error)
 {
 	const struct source source = {.shard = shard};
-	return read_source(connection, &source, options, ret_entries, error);
+	return read_and_wait(connection, &source, options, ret_entries, error);
 }
 
 size_t ironwal_entries_count(const ironwal_entries *entries)
@@ -240,98 +305,4 @@ uint64_t ironwal_entries_next_id(const ironwal_entries *entries)
 uint64_t ironwal_entries_end_id(const ironwal_entries *entries)
 {
 	return entries->end;
-}
-
-/* ---- iterators ---- */
-
-struct ironwal_iterator {
-	ironwal *connection;
-	char *name; /* of source, which points to it; NULL for a shard */
-	struct source source;
-	ironwal_read_options options;	 /* has_start_id, start_id: of the next request */
-	struct ironwal_entries *entries; /* of the last answer */
-	size_t index;			 /* in entries: the next one to give */
-};
-
-/* Takes name over. */
-static int iterator_open(ironwal *connection, char *name, const struct source *source,
-	const ironwal_read_options *options, ironwal_iterator **ret_iterator, ironwal_error *error)
-{
-	struct ironwal_iterator *iterator = calloc(1, sizeof(*iterator));
-	if (iterator == NULL) {
-		free(name);
-		return cerr_no_memory(error);
-	}
-	iterator->connection = connection;
-	iterator->name = name;
-	iterator->source = *source;
-	copy_read_options(options, &iterator->options);
-	iterator->options.struct_size = sizeof(iterator->options);
-	*ret_iterator = iterator;
-	return 0;
-}
-
-int ironwal_iterator_open(ironwal *connection, const char *stream, size_t stream_len,
-	const ironwal_read_options *options, ironwal_iterator **ret_iterator, ironwal_error *error)
-{
-	char *name = malloc(stream_len > 0 ? stream_len : 1);
-	if (name == NULL)
-		return cerr_no_memory(error);
-	if (stream_len > 0)
-		memcpy(name, stream, stream_len);
-	const struct source source = {.stream = name, .stream_len = stream_len};
-	return iterator_open(connection, name, &source, options, ret_iterator, error);
-}
-
-int ironwal_shard_iterator_open(ironwal *connection, uint32_t shard, const ironwal_read_options *options,
-	ironwal_iterator **ret_iterator, ironwal_error *error)
-{
-	const struct source source = {.shard = shard};
-	return iterator_open(connection, NULL, &source, options, ret_iterator, error);
-}
-
-int ironwal_iterator_buffered(const ironwal_iterator *iterator)
-{
-	return iterator->entries != NULL && iterator->index < iterator->entries->count;
-}
-
-int ironwal_iterator_next(
-	ironwal_iterator *iterator, uint64_t *ret_id, const void **ret_data, size_t *ret_len, ironwal_error *error)
-{
-	if (!ironwal_iterator_buffered(iterator)) {
-		struct ironwal_entries *entries;
-		if (read_source(iterator->connection, &iterator->source, &iterator->options, &entries, error) != 0)
-			return -1;
-		ironwal_entries_free(iterator->entries);
-		iterator->entries = entries;
-		iterator->index = 0;
-		iterator->options.has_start_id = 1;
-		iterator->options.start_id = entries->next;
-		if (entries->count == 0)
-			return 0;
-	}
-	return ironwal_entries_get(iterator->entries, iterator->index++, ret_id, ret_data, ret_len);
-}
-
-int ironwal_iterator_next_id(const ironwal_iterator *iterator, uint64_t *ret_id)
-{
-	if (!iterator->options.has_start_id)
-		return 0;
-	*ret_id = ironwal_iterator_buffered(iterator) ? iterator->entries->first + iterator->index
-						      : iterator->options.start_id;
-	return 1;
-}
-
-void ironwal_iterator_rebind(ironwal_iterator *iterator, ironwal *connection)
-{
-	iterator->connection = connection;
-}
-
-void ironwal_iterator_free(ironwal_iterator *iterator)
-{
-	if (iterator == NULL)
-		return;
-	ironwal_entries_free(iterator->entries);
-	free(iterator->name);
-	free(iterator);
 }

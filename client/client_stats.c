@@ -1,32 +1,46 @@
 /* The answer to stats: a value whose shape is the server's business, and a walk through it. */
-#include <stdlib.h>
-
-#include "client_connection.h"
+#include "client_call.h"
+#include "client_memory.h"
 
 struct ironwal_value {
-	uint8_t *payload;
+	uint8_t *payload;  /* a block */
 	struct span value; /* in payload; checked to be whole when it was decoded */
 };
 
-int ironwal_stats(ironwal *connection, ironwal_value **ret_value, ironwal_error *error)
+int read_value(const ironwal *connection, struct core_answer *answer, struct ironwal_result *result, struct error *err)
+{
+	if (answer->response.result.data == NULL)
+		return error_set(err, ERR_SERIALIZATION, "the answer to stats is nil");
+	struct ironwal_value *value = block_new(block_mem(connection), sizeof(*value));
+	if (value == NULL)
+		return READ_NO_MEMORY;
+	value->payload = answer->payload;
+	value->value = answer->response.result;
+	answer->payload = NULL;
+	result->value = value;
+	return 0;
+}
+
+static int put_stats(ironwal *connection, enum how how, uint32_t *ret_msgid, ironwal_error *error)
 {
 	struct mp_writer *w;
-	struct core_answer answer;
-	struct error err;
-	if (call_begin(connection, METHOD_STATS, 0, &w, error) != 0 || call_end(connection, 0, &answer, error) != 0)
+	if (call_begin_plain(connection, METHOD_STATS, how, 0, &w, error) != 0)
 		return -1;
-	if (answer.response.result.data == NULL) {
-		error_set(&err, ERR_SERIALIZATION, "the answer to stats is nil");
-		return call_reject(connection, &answer, &err, error);
-	}
-	struct ironwal_value *value = malloc(sizeof(*value));
-	if (value == NULL) {
-		call_free(&answer);
-		return cerr_no_memory(error);
-	}
-	value->payload = answer.payload;
-	value->value = answer.response.result;
-	*ret_value = value;
+	return call_commit(connection, 0, ret_msgid, error);
+}
+
+int ironwal_submit_stats(ironwal *connection, uint32_t *ret_request_id, ironwal_error *error)
+{
+	return submitted(connection, put_stats(connection, SUBMITTED, ret_request_id, error));
+}
+
+int ironwal_stats(ironwal *connection, ironwal_value **ret_value, ironwal_error *error)
+{
+	struct ironwal_result result;
+	uint32_t id;
+	if (put_stats(connection, BLOCKING, &id, error) != 0 || call_wait(connection, id, 0, &result, error) != 0)
+		return -1;
+	*ret_value = result.value;
 	return 0;
 }
 
@@ -40,8 +54,8 @@ void ironwal_value_free(ironwal_value *value)
 {
 	if (value == NULL)
 		return;
-	free(value->payload);
-	free(value);
+	block_free(value->payload);
+	block_free(value);
 }
 
 static void item_from(const struct mp_value *v, ironwal_value_item *item)

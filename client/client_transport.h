@@ -11,7 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "client_error.h"
+#include "mem.h"
 
 struct transport;
 
@@ -38,10 +38,6 @@ int deadline_poll(int fd, short events, uint64_t deadline_ns);
 
 /* Over a connected stream socket, which is made non-blocking and belongs to the transport, also after an error (NULL:
  * no memory). */
-struct transport *transport_from_socket(int fd);
-
-/* "unix:PATH" or "tcp:HOST:PORT", trying every address of the host until the deadline. */
-int transport_connect(
-	const char *address, uint64_t deadline_ns, struct transport **ret_transport, ironwal_error *error);
+struct transport *transport_from_socket(const struct mem *mem, int fd);
 
 #endif

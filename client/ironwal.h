@@ -41,6 +41,8 @@ extern "C" {
 #define IRONWAL_VERSION_MINOR 1
 #define IRONWAL_VERSION_PATCH 0
 #define IRONWAL_VERSION_STRING "0.1.0"
+/* To compare: 0x000100 is 0.1.0. */
+#define IRONWAL_VERSION (IRONWAL_VERSION_MAJOR << 16 | IRONWAL_VERSION_MINOR << 8 | IRONWAL_VERSION_PATCH)
 
 /* Where a server is looked for if nobody says anything else. */
 #define IRONWAL_DEFAULT_ADDRESS "tcp:127.0.0.1:7411"
@@ -69,8 +71,22 @@ typedef struct ironwal_bytes {
 	size_t len;
 } ironwal_bytes;
 
-/* The version of the library that runs, as "0.1.0". Static memory. */
+/* The version of the library that runs, as "0.1.0" (static memory), and as IRONWAL_VERSION. */
 IRONWAL_API const char *ironwal_version(void);
+IRONWAL_API unsigned ironwal_version_number(void);
+
+/* ---- memory ---------------------------------------------------------------------------------------------------- */
+
+/* Where a connection's memory comes from, and that of all that it hands out. Like malloc (aligned for anything; NULL if
+ * there is none), realloc (memory is never NULL) and free (memory is never NULL), with arg behind. They are called in
+ * the thread that uses the connection or frees what came from it. What the C library allocates for itself while a host
+ * is looked up does not come from here. */
+typedef struct ironwal_allocator {
+	void *(*allocate)(size_t size, void *arg);
+	void *(*reallocate)(void *memory, size_t size, void *arg);
+	void (*release)(void *memory, void *arg);
+	void *arg;
+} ironwal_allocator;
 
 /* ---- errors ---------------------------------------------------------------------------------------------------- */
 
@@ -123,10 +139,14 @@ typedef enum ironwal_fate {
 /* An empty error, to be passed to any number of calls one after the other; freed with ironwal_error_free.
  * NULL if there is no memory (which is legal to pass on). */
 IRONWAL_API ironwal_error *ironwal_error_new(void);
+/* The same from an allocator, which is copied; NULL: malloc. */
+IRONWAL_API ironwal_error *ironwal_error_new_with(const ironwal_allocator *allocator);
 /* NULL is legal. */
 IRONWAL_API void ironwal_error_free(ironwal_error *error);
 /* Back to IRONWAL_OK. A call that succeeds leaves its error as it was. */
 IRONWAL_API void ironwal_error_clear(ironwal_error *error);
+/* error becomes what other is; NULL is legal for both. So the error of a result can outlive it. */
+IRONWAL_API void ironwal_error_copy(ironwal_error *error, const ironwal_error *other);
 
 /* All of these accept NULL, which reads as "no error". Pointers stay good until the error is used again or freed. */
 IRONWAL_API ironwal_error_code ironwal_error_get_code(const ironwal_error *error);
@@ -144,7 +164,7 @@ IRONWAL_API const char *ironwal_fate_name(ironwal_fate fate);
  * write its entries twice by that (which for IRONWAL_FATE_UNKNOWN means that it carried an expected_id, or was one to
  * truncate, or to create, prune before or compact checkpoints). Else 0; so always for IRONWAL_FATE_PARTLY. */
 IRONWAL_API int ironwal_error_is_retriable(const ironwal_error *error);
-/* 1 if the connection can be used further; 0 if it has ended and all it is good for is ironwal_wait_next (for the
+/* 1 if the connection can be used further; 0 if it has ended and all it is good for is ironwal_next_result (for the
  * fates of what was in flight) and ironwal_close. */
 IRONWAL_API int ironwal_error_connection_usable(const ironwal_error *error);
 /* Fields by their names on the wire ("actual", "first_id", "limit", "path", "errno" ...). 1 and the value if the error
@@ -165,12 +185,13 @@ typedef struct ironwal_options {
 	uint32_t max_in_flight_count; /* requests; default 1024; at most 32,768 */
 	uint64_t max_in_flight_bytes; /* of requests; default 64 MiB; one request alone may be larger */
 	uint64_t max_message_bytes;   /* longest message that is accepted from a server; default 1 GiB: then what the
-					 server   announces is the limit */
+					 server announces is the limit */
+	const ironwal_allocator *allocator; /* copied; NULL: malloc */
 } ironwal_options;
 
 #define IRONWAL_OPTIONS_INIT                                                                                           \
 	{                                                                                                              \
-		sizeof(ironwal_options), 30000, NULL, 1024, 67108864u, 1073741824u                                     \
+		sizeof(ironwal_options), 30000, NULL, 1024, 67108864u, 1073741824u, NULL                               \
 	}
 
 /* Connects and says hello, within one timeout. address is "unix:PATH" or "tcp:HOST:PORT" ("tcp:[::1]:7411" for IPv6);
@@ -180,7 +201,8 @@ typedef struct ironwal_options {
 IRONWAL_API int ironwal_connect(
 	const char *address, const ironwal_options *options, ironwal **ret_connection, ironwal_error *error);
 /* Ends the connection at once and frees it; what is in flight has an unknown fate. Iterators and transactions of it
- * must not be used any more except to free them (or ironwal_iterator_rebind). NULL is legal. */
+ * stay, to be freed, or to be used with another connection (ironwal_iterator_rebind, ironwal_txn_rebind); what an
+ * iterator has buffered it still gives. NULL is legal. */
 IRONWAL_API void ironwal_close(ironwal *connection);
 
 /* For the calls that follow, in milliseconds; below 0: no deadline. */
@@ -239,33 +261,17 @@ IRONWAL_API int ironwal_append_batch(ironwal *connection, const char *stream, si
 	const ironwal_bytes *entries, size_t count, const ironwal_append_options *options,
 	ironwal_append_result *ret_result, ironwal_error *error);
 
-/* ---- pipelined appending --------------------------------------------------------------------------------------- */
-
-/* As the two above, but do not wait for the answer: the request is queued and *ret_request_id (never 0) is what
- * ironwal_wait_next will call it. The library sends when enough is queued, in ironwal_flush and whenever it waits; it
- * reads answers while it writes, so that no depth of requests can lock up. IRONWAL_ERR_AGAIN: as much is in flight as
- * the options allow; take a result and try again. After -1 nothing is queued (fate: not sent).
- * Appends of one connection to one stream are applied in the order in which they were submitted. */
-IRONWAL_API int ironwal_submit_append(ironwal *connection, const char *stream, size_t stream_len, const void *entry,
-	size_t entry_len, const ironwal_append_options *options, uint32_t *ret_request_id, ironwal_error *error);
-IRONWAL_API int ironwal_submit_append_batch(ironwal *connection, const char *stream, size_t stream_len,
-	const ironwal_bytes *entries, size_t count, const ironwal_append_options *options, uint32_t *ret_request_id,
-	ironwal_error *error);
-
-/* Sends what is queued, reading answers meanwhile; waits up to the timeout for the server to take it. */
-IRONWAL_API int ironwal_flush(ironwal *connection, ironwal_error *error);
-
-/* The next submitted request that is finished, in the order of the answers; waits for one up to the timeout.
- *   1   *ret_request_id was done; *ret_result is filled
- *   0   nothing is in flight (nothing is written to the parameters)
- *  -1   an error. With *ret_request_id != 0 that request is finished with this error, which tells its fate. With 0
- *       waiting failed (IRONWAL_ERR_TIMEOUT): nothing is finished, all is still in flight, waiting again is fine.
- * When the connection is lost, each request in flight ends with an error of its own. */
-IRONWAL_API int ironwal_wait_next(
-	ironwal *connection, uint32_t *ret_request_id, ironwal_append_result *ret_result, ironwal_error *error);
-
-/* Submitted requests whose results have not been taken. */
-IRONWAL_API uint32_t ironwal_in_flight(const ironwal *connection);
+/* Makes an unknown fate known: of an append with options->has_expected_id (needed here) of exactly these entries, which
+ * ended with IRONWAL_FATE_UNKNOWN on this or another connection. It appends again with that expected_id; if that is a
+ * Conflict, it compares what is there with the entries. So entries of several writers to a stream must differ from each
+ * other, and nobody else may append to it without reading what is there.
+ *   0   *ret_fate is IRONWAL_FATE_WRITTEN: the entries are there, once, at *ret_result; durable as the answer says, or,
+ *       if they were found, as the Conflict promises for the server's mode
+ *       or IRONWAL_FATE_REFUSED: something else is there, the entries are not, nor will be
+ *  -1   still unknown: the error says why. Call it again, on another connection if this one is lost. */
+IRONWAL_API int ironwal_settle_append(ironwal *connection, const char *stream, size_t stream_len,
+	const ironwal_bytes *entries, size_t count, const ironwal_append_options *options, ironwal_fate *ret_fate,
+	ironwal_append_result *ret_result, ironwal_error *error);
 
 /* ---- transactions ---------------------------------------------------------------------------------------------- */
 
@@ -281,6 +287,10 @@ IRONWAL_API size_t ironwal_txn_count(const ironwal_txn *txn);
  * fate and retriability it can be committed again. */
 IRONWAL_API int ironwal_txn_commit(ironwal_txn *txn, const ironwal_append_options *options,
 	ironwal_append_result *ret_result, ironwal_error *error);
+/* Discards what it holds; it can be filled again. */
+IRONWAL_API void ironwal_txn_clear(ironwal_txn *txn);
+/* Goes over to another connection, with what it holds. The old one may be closed already. */
+IRONWAL_API void ironwal_txn_rebind(ironwal_txn *txn, ironwal *connection);
 /* Discards what was not committed. NULL is legal. */
 IRONWAL_API void ironwal_txn_free(ironwal_txn *txn);
 
@@ -332,7 +342,9 @@ IRONWAL_API uint64_t ironwal_entries_end_id(const ironwal_entries *entries);
 IRONWAL_API void ironwal_entries_free(ironwal_entries *entries);
 
 /* Walks a stream from options->start_id (or its oldest entry); max_entries, max_bytes and wait_ms are those of each
- * request that it makes. Nothing is sent before the first ironwal_iterator_next. Freed with ironwal_iterator_free. */
+ * request that it makes. With wait_ms it follows the stream. Nothing is sent before the first ironwal_iterator_next;
+ * from then on it asks for the next entries while it gives those that it has (and, following, waits for more): so it
+ * holds up to two answers. Freed with ironwal_iterator_free, before or after its connection is closed. */
 IRONWAL_API int ironwal_iterator_open(ironwal *connection, const char *stream, size_t stream_len,
 	const ironwal_read_options *options, ironwal_iterator **ret_iterator, ironwal_error *error);
 /* The next entry: 1 and its id and bytes, good until the next call on this iterator; 0 if the end of the stream was
@@ -342,9 +354,10 @@ IRONWAL_API int ironwal_iterator_next(
 	ironwal_iterator *iterator, uint64_t *ret_id, const void **ret_data, size_t *ret_len, ironwal_error *error);
 /* 1 and the id that comes next; 0 if that is not known yet (from the oldest entry, before the first answer). */
 IRONWAL_API int ironwal_iterator_next_id(const ironwal_iterator *iterator, uint64_t *ret_id);
-/* 1 if the next call gives an entry without asking the server. */
+/* 1 if the next call gives an entry without waiting for the server. */
 IRONWAL_API int ironwal_iterator_buffered(const ironwal_iterator *iterator);
-/* Goes on over another connection at its next id. The old one may be closed already. */
+/* Goes on over another connection at its next id. The old one may be closed already.
+ * What it has buffered it gives first. */
 IRONWAL_API void ironwal_iterator_rebind(ironwal_iterator *iterator, ironwal *connection);
 /* NULL is legal. */
 IRONWAL_API void ironwal_iterator_free(ironwal_iterator *iterator);
@@ -572,5 +585,8 @@ IRONWAL_API void ironwal_value_free(ironwal_value *value);
 #ifdef __cplusplus
 }
 #endif
+
+/* The same requests without waiting for their answers, for event loops and for pipelines. */
+#include "ironwal_submit.h"
 
 #endif

@@ -1,6 +1,5 @@
 #include "buf.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 int buf_set_capacity(struct buf *buf, size_t cap)
@@ -13,7 +12,7 @@ int buf_set_capacity(struct buf *buf, size_t cap)
 		buf_free(buf);
 		return 0;
 	}
-	uint8_t *data = realloc(buf->data, cap);
+	uint8_t *data = mem_realloc(buf->mem, buf->data, cap);
 	if (data == NULL)
 		return -1;
 	buf->data = data;
@@ -57,6 +56,6 @@ void buf_consume(struct buf *buf, size_t count)
 
 void buf_free(struct buf *buf)
 {
-	free(buf->data);
-	*buf = (struct buf){0};
+	mem_free(buf->mem, buf->data);
+	*buf = (struct buf){.mem = buf->mem};
 }

@@ -10,9 +10,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "mem.h"
+
 struct buf {
 	uint8_t *data;
 	size_t len, cap;
+	const struct mem *mem; /* where data comes from; NULL: malloc */
 };
 
 /* Makes room for `extra` bytes behind len, growing by half at least. -1: out of memory. */
@@ -27,7 +30,7 @@ int buf_append(struct buf *buf, const void *bytes, size_t len);
 /* Drops the first count bytes (count <= len), moving the rest to the front. */
 void buf_consume(struct buf *buf, size_t count);
 
-/* Frees the memory; the buffer is {0} afterwards. */
+/* Frees the memory; the buffer is empty afterwards. */
 void buf_free(struct buf *buf);
 
 #endif

@@ -1,7 +1,9 @@
-/* ironwal append: one entry. With --lines, see append_lines.c. */
+/* ironwal append: its arguments, and one entry. */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "append.h"
@@ -27,15 +29,31 @@ static int read_all(int fd, size_t max, struct buf *buf)
 	return 0;
 }
 
-int append_open(const struct tool *tool, const char *file, struct append_job *job)
+int append_check(const struct tool *tool, const struct append_job *job, const char *entry, const char *what)
+{
+	if (job->lines && job->batch)
+		return tool_usage(tool, "--lines and --batch exclude each other");
+	if (job->null && !job->lines && !job->batch)
+		return tool_usage(tool, "--null goes with --lines or --batch");
+	if (entry != NULL && (job->lines || job->batch || job->file != NULL))
+		return tool_usage(tool, "%s and --%s exclude each other", what,
+			job->lines   ? "lines"
+			: job->batch ? "batch"
+				     : "file");
+	return TOOL_GO_ON;
+}
+
+int append_open(const struct tool *tool, struct append_job *job)
 {
 	job->fd = STDIN_FILENO;
 	job->input = "standard input";
-	if (file == NULL)
+	if (job->file == NULL)
 		return TOOL_GO_ON;
-	job->input = file;
-	job->fd = open(file, O_RDONLY | O_CLOEXEC);
-	return job->fd >= 0 ? TOOL_GO_ON : tool_failed_here(tool, "cannot open %s: %s", file, strerror(errno));
+	job->input = job->file;
+	job->fd = open(job->file, O_RDONLY | O_CLOEXEC);
+	return job->fd >= 0
+		       ? TOOL_GO_ON
+		       : tool_failed_here(tool, "cannot open %s: %s; nothing was written", job->file, strerror(errno));
 }
 
 void append_close(struct append_job *job)
@@ -44,10 +62,19 @@ void append_close(struct append_job *job)
 		close(job->fd);
 }
 
+void append_progress(struct progress *progress, const struct append_job *job)
+{
+	struct stat st;
+	bool known = fstat(job->fd, &st) == 0 && S_ISREG(st.st_mode);
+	progress_start(progress, "entries", known ? (uint64_t)st.st_size : 0, 0);
+}
+
 int append_read(const struct tool *tool, const struct append_job *job, const char *hint, struct buf *ret_entry)
 {
 	struct buf buf = {0};
 	int status = TOOL_GO_ON;
+	if (isatty(job->fd) == 1 && isatty(STDERR_FILENO) == 1)
+		fputs("ironwal: reads one entry from the terminal; ^D on a line of its own ends it\n", stderr);
 	uint64_t max = ironwal_max_entry_bytes(tool->connection);
 	if (read_all(job->fd, max, &buf) != 0)
 		status = tool_failed_here(tool, "cannot read %s: %s; nothing was written", job->input, strerror(errno));
@@ -96,48 +123,28 @@ static int append_input(struct tool *tool, const struct append_job *job)
 
 static int run(struct tool *tool, int argc, char **argv)
 {
-	enum { OPTION_FILE = OPTION_OWN, OPTION_LINES, OPTION_SYNC, OPTION_EXPECTED_ID };
-	static const struct option options[] = {TOOL_OPTIONS, {"file", required_argument, NULL, OPTION_FILE},
-		{"lines", no_argument, NULL, OPTION_LINES}, {"sync", no_argument, NULL, OPTION_SYNC},
-		{"expected-id", required_argument, NULL, OPTION_EXPECTED_ID}, {NULL, 0, NULL, 0}};
 	struct append_job job = {.options = IRONWAL_APPEND_OPTIONS_INIT};
-	const char *file = NULL;
-	bool lines = false;
-	int option, status;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case OPTION_FILE:
-			file = optarg;
-			break;
-		case OPTION_LINES:
-			lines = true;
-			break;
-		case OPTION_SYNC:
-			job.options.sync = 1;
-			break;
-		case OPTION_EXPECTED_ID:
-			job.options.has_expected_id = 1;
-			if (!tool_parse_u64(optarg, &job.options.expected_id))
-				return tool_usage(tool, "--expected-id: '%s' is not an id", optarg);
-			break;
-		default:
-			if ((status = tool_option(tool, option)) != TOOL_GO_ON)
-				return status;
-		}
-	}
-	if ((status = tool_check_count(tool, argc - optind, 1, 2)) != TOOL_GO_ON)
+	bool sync = false, has_expected_id = false;
+	const struct option_row rows[] = {OPT_TEXT("file", &job.file), OPT_FLAG("lines", &job.lines),
+		OPT_FLAG("batch", &job.batch), OPT_FLAG("null", &job.null), OPT_FLAG("sync", &sync),
+		OPT_NUMBER("expected-id", &has_expected_id, &job.options.expected_id, "an id"), OPT_END};
+	int status = tool_arguments(tool, argc, argv, rows, 1, 2);
+	if (status != TOOL_GO_ON)
 		return status;
+	job.options.sync = sync;
+	job.options.has_expected_id = has_expected_id;
 	job.stream = argv[optind];
 	const char *entry = optind + 1 < argc ? argv[optind + 1] : NULL;
-	if (entry != NULL && (lines || file != NULL))
-		return tool_usage(tool, "an ENTRY and --%s exclude each other", lines ? "lines" : "file");
-	if ((status = append_open(tool, file, &job)) != TOOL_GO_ON)
+	if ((status = append_check(tool, &job, entry, "an ENTRY")) != TOOL_GO_ON ||
+		(status = append_open(tool, &job)) != TOOL_GO_ON)
 		return status;
 	if ((status = tool_connect(tool)) == TOOL_GO_ON) {
 		if (entry != NULL)
 			status = append_one(tool, &job, entry, strlen(entry));
-		else if (lines)
+		else if (job.lines)
 			status = append_lines(tool, &job);
+		else if (job.batch)
+			status = append_batch(tool, &job);
 		else
 			status = append_input(tool, &job);
 	}
@@ -149,15 +156,20 @@ const struct command command_append = {
 	.name = "append",
 	.summary = "append an entry, or the lines of a file, to a stream",
 	.help = "usage: ironwal append [OPTIONS] STREAM [ENTRY]\n\n"
-		"Appends ENTRY, or all of standard input as one entry, and prints its id.\n\n"
+		"Appends ENTRY, or all of standard input as one entry, and prints its id. A stream comes into being\n"
+		"with its first entry.\n\n"
 		"Options:\n"
 		"  --file FILE        read FILE instead of standard input\n"
 		"  --lines            every line is an entry (without its newline), sent in pipelined batches; prints\n"
 		"                     how many and their ids; if it fails on the way, says which lines were written\n"
+		"  --batch            every line is an entry, all in one batch: all of them are written, or none\n"
+		"  --null             with --lines or --batch: entries end with NUL bytes, not with newlines\n"
 		"  --sync             on disk before it is acknowledged, whatever the server's mode\n"
-		"  --expected-id N    only if N is the stream's next id, else nothing is written (Conflict)\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"  --expected-id N    only if N is the stream's next id, else nothing is written "
+		"(Conflict)\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal append --lines --file /etc/services services\n",
+		"  ironwal append greetings hello\n"
+		"  ironwal append --lines --file /etc/passwd users\n"
+		"  printf 'debit 5\\ncredit 5\\n' | ironwal append --batch ledger\n",
 	.run = run,
 };

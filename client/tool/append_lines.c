@@ -8,18 +8,13 @@
  * expects the end of the one before it: what comes behind a failure is refused, and the lines that are written are
  * always the first ones.
  */
-#include <errno.h>
-#include <signal.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include "append.h"
 #include "buf.h"
+#include "feed.h"
 #include "ledger.h"
-#include "lines.h"
 #include "progress.h"
 
 #define IN_FLIGHT 8
@@ -38,7 +33,7 @@ struct flight {
 struct run {
 	struct tool *tool;
 	const struct append_job *job;
-	struct lines lines;
+	struct feed feed;
 	struct progress progress;
 	struct ledger ledger;
 	/* the batch that gathers */
@@ -51,23 +46,15 @@ struct run {
 	uint64_t written;	/* lines */
 	struct flight flights[IN_FLIGHT];
 	/* what ended it */
-	bool failed;  /* by the server or the connection: tool->error is the first one */
-	bool gave_up; /* on what was in flight: its answers may still come, and are not looked at */
-	char reason[256];
+	bool failed;	      /* by the server or the connection: tool->error is the first one */
+	bool gave_up;	      /* on what was in flight: its answers may still come, and are not looked at */
 	ironwal_error *later; /* errors behind the first one */
 };
 
-static volatile sig_atomic_t interrupted;
-
-static void on_interrupt(int number)
-{
-	interrupted = number;
-}
-
-static struct flight *find_flight(struct run *run, uint32_t request_id)
+static struct flight *free_flight(struct run *run)
 {
 	for (unsigned i = 0; i < IN_FLIGHT; i++) {
-		if (run->flights[i].request_id == request_id)
+		if (run->flights[i].request_id == 0)
 			return &run->flights[i];
 	}
 	return NULL;
@@ -77,41 +64,38 @@ static struct flight *find_flight(struct run *run, uint32_t request_id)
 static bool take_result(struct run *run)
 {
 	ironwal_error *error = run->failed ? run->later : run->tool->error;
-	ironwal_append_result result;
-	uint32_t id;
+	ironwal_append_result append;
+	ironwal_result *result;
 	if (run->gave_up)
 		return false;
-	int rc = ironwal_wait_next(run->tool->connection, &id, &result, error);
+	int rc = ironwal_wait_result(run->tool->connection, &result, error);
 	if (rc == 0)
 		return false;
-	struct flight *flight = id != 0 ? find_flight(run, id) : NULL;
-	if (rc > 0 && flight != NULL) {
-		ledger_add(&run->ledger, flight->from, flight->to, IRONWAL_FATE_WRITTEN, result.first);
-		run->ledger.durable = run->ledger.durable && result.durable;
+	if (rc < 0) {
+		/* No answer in time: what is in flight stays unknown, and nobody waits for it any longer. */
+		run->failed = run->gave_up = true;
+		for (unsigned i = 0; i < IN_FLIGHT; i++) {
+			if (run->flights[i].request_id != 0)
+				ledger_add(&run->ledger, run->flights[i].from, run->flights[i].to, IRONWAL_FATE_UNKNOWN,
+					0);
+			run->flights[i].request_id = 0;
+		}
+		return false;
+	}
+	struct flight *flight = ironwal_result_tag(result);
+	if (ironwal_result_append(result, &append)) {
+		ledger_add(&run->ledger, flight->from, flight->to, IRONWAL_FATE_WRITTEN, append.first);
+		run->ledger.durable = run->ledger.durable && append.durable;
 		run->written += flight->to - flight->from;
 		run->written_bytes += flight->bytes;
-		flight->request_id = 0;
 		progress_update(&run->progress, run->written_bytes, run->written);
-		return true;
-	}
-	if (rc > 0)
-		return true; /* to a request that is not in the ledger: nothing to tell */
-	run->failed = true;
-	if (flight != NULL) {
+	} else {
+		ironwal_error_copy(error, ironwal_result_error(result));
+		run->failed = true;
 		ledger_add(&run->ledger, flight->from, flight->to, ironwal_error_fate(error), 0);
-		flight->request_id = 0;
-		return true;
 	}
-	if (id != 0)
-		return true;
-	run->gave_up = true;
-	/* No answer in time: what is in flight stays unknown, and nobody waits for it any longer. */
-	for (unsigned i = 0; i < IN_FLIGHT; i++) {
-		if (run->flights[i].request_id != 0)
-			ledger_add(&run->ledger, run->flights[i].from, run->flights[i].to, IRONWAL_FATE_UNKNOWN, 0);
-		run->flights[i].request_id = 0;
-	}
-	return false;
+	flight->request_id = 0;
+	return true;
 }
 
 static void take_all(struct run *run)
@@ -135,7 +119,7 @@ static void submit(struct run *run)
 	options.expected_id += run->line - run->count;
 	struct flight *flight;
 	for (;;) {
-		while ((flight = find_flight(run, 0)) == NULL && !run->failed)
+		while ((flight = free_flight(run)) == NULL && !run->failed)
 			(void)take_result(run);
 		if (run->failed)
 			return;
@@ -148,6 +132,7 @@ static void submit(struct run *run)
 			return;
 		}
 	}
+	ironwal_set_request_tag(run->tool->connection, flight->request_id, flight);
 	flight->to = run->line;
 	flight->from = run->line - run->count;
 	flight->bytes = run->batch.len + run->count;
@@ -155,15 +140,16 @@ static void submit(struct run *run)
 	run->count = 0;
 }
 
-static bool add_line(struct run *run, const uint8_t *line, size_t len)
+static bool add_line(void *arg, const uint8_t *line, size_t len)
 {
+	struct run *run = arg;
 	size_t encoded = run->batch.len + run->count * ENTRY_EXTRA_BYTES;
 	if (run->count == BATCH_ENTRIES || (run->count > 0 && encoded + len + ENTRY_EXTRA_BYTES > run->batch_max))
 		submit(run);
 	if (run->failed)
 		return false;
 	if (buf_append(&run->batch, line, len) != 0) {
-		(void)snprintf(run->reason, sizeof(run->reason), "out of memory");
+		feed_stop(&run->feed, "out of memory");
 		return false;
 	}
 	run->ends[run->count++] = run->batch.len;
@@ -171,88 +157,23 @@ static bool add_line(struct run *run, const uint8_t *line, size_t len)
 	return true;
 }
 
-/* Until the input ends, or something fails. */
-static void pump(struct run *run)
+static bool send_all(void *arg)
 {
-	while (!run->failed && run->reason[0] == '\0' && !interrupted) {
-		const uint8_t *line;
-		size_t len;
-		switch (lines_next(&run->lines, &line, &len)) {
-		case LINES_ONE:
-			if (!add_line(run, line, len))
-				return;
-			continue;
-		case LINES_NOT_YET:
-			break;
-		case LINES_END:
-			return;
-		case LINES_TOO_LONG:
-			(void)snprintf(run->reason, sizeof(run->reason),
-				"line %llu is longer than an entry can be (%zu bytes)",
-				(unsigned long long)run->line + 1, run->lines.max_bytes);
-			return;
-		case LINES_ERROR:
-			(void)snprintf(run->reason, sizeof(run->reason), "cannot read %s: %s", run->job->input,
-				strerror(errno));
-			return;
-		}
-		submit(run);
-		take_all(run);
-		if (run->failed || interrupted)
-			return;
-		if (lines_wait(&run->lines) != 0 && errno != EINTR) {
-			(void)snprintf(run->reason, sizeof(run->reason), "cannot wait for %s: %s", run->job->input,
-				strerror(errno));
-			return;
-		}
-	}
+	struct run *run = arg;
+	submit(run);
+	take_all(run);
+	return !run->failed;
 }
 
 /* ---- what is said at the end ---- */
 
-static void report_json(struct run *run, struct json *json, bool complete)
-{
-	json_map(json);
-	json_key(json, "entries");
-	json_u64(json, run->written);
-	json_key(json, "complete");
-	json_bool(json, complete);
-	json_key(json, "durable");
-	json_bool(json, run->written > 0 && run->ledger.durable);
-	json_key(json, "ranges");
-	json_array(json);
-	for (size_t i = 0; i < run->ledger.count; i++) {
-		const struct ledger_range *r = &run->ledger.ranges[i];
-		json_map(json);
-		json_key(json, "fate");
-		json_str(json, ironwal_fate_name(r->fate));
-		json_key(json, "lines");
-		json_array(json);
-		json_u64(json, r->from + 1);
-		json_u64(json, r->to);
-		json_array_end(json);
-		if (r->fate == IRONWAL_FATE_WRITTEN) {
-			json_key(json, "first");
-			json_u64(json, r->first);
-			json_key(json, "end");
-			json_u64(json, r->first + (r->to - r->from));
-		}
-		json_map_end(json);
-	}
-	json_array_end(json);
-	json_map_end(json);
-	json_line(json);
-}
-
 static void report_done(struct run *run)
 {
 	if (run->tool->json) {
-		struct json *json = json_new();
-		report_json(run, json, true);
-		json_free(json);
+		ledger_json(&run->ledger, true);
 		return;
 	}
-	out_format("%llu %s", (unsigned long long)run->written, run->written == 1 ? "entry" : "entries");
+	out_count(ledger_written(&run->ledger), "entry", "entries");
 	for (size_t i = 0; i < run->ledger.count; i++) {
 		const struct ledger_range *r = &run->ledger.ranges[i];
 		out_format("%s %llu to %llu", i == 0 ? ", ids" : " and", (unsigned long long)r->first,
@@ -261,52 +182,17 @@ static void report_done(struct run *run)
 	out_write("\n", 1);
 }
 
-/* "; lines 1 to 5000 are written as ids 0 to 4999, lines 5001 to 6000 were refused, nothing was sent from line 6001" */
-static char *describe_lines(const struct run *run)
-{
-	char *text = NULL;
-	size_t size;
-	FILE *memory = open_memstream(&text, &size);
-	if (memory == NULL)
-		return NULL;
-	for (size_t i = 0; i < run->ledger.count; i++) {
-		const struct ledger_range *r = &run->ledger.ranges[i];
-		unsigned long long count = r->to - r->from;
-		fprintf(memory, "%slines %llu to %llu ", i > 0 ? ", " : "", (unsigned long long)r->from + 1,
-			(unsigned long long)r->to);
-		switch (r->fate) {
-		case IRONWAL_FATE_WRITTEN:
-			fprintf(memory, "are written as ids %llu to %llu", (unsigned long long)r->first,
-				(unsigned long long)r->first + count - 1);
-			break;
-		case IRONWAL_FATE_PARTLY: /* not of a batch to one stream */
-		case IRONWAL_FATE_UNKNOWN:
-			fputs("may be written or not", memory);
-			break;
-		default:
-			fputs("are not written", memory);
-		}
-	}
-	uint64_t end = run->ledger.count > 0 ? run->ledger.ranges[run->ledger.count - 1].to : 0;
-	fprintf(memory, "%snothing is written from line %llu on", run->ledger.count > 0 ? ", " : "",
-		(unsigned long long)end + 1);
-	return fclose(memory) == 0 ? text : NULL;
-}
-
 static int report_failed(struct run *run)
 {
-	char *lines = describe_lines(run);
+	char *lines = ledger_describe(&run->ledger);
 	int status;
-	if (run->tool->json) {
-		struct json *json = json_new();
-		report_json(run, json, false);
-		json_free(json);
-	}
+	if (run->tool->json)
+		ledger_json(&run->ledger, false);
 	const char *known = lines != NULL ? lines : "out of memory for what was written";
 	if (run->failed) {
 		status = tool_failed_partly(run->tool, "append to", run->job->stream, known);
 	} else {
-		const char *reason = run->reason[0] != '\0' ? run->reason : "interrupted";
+		const char *reason = run->feed.reason[0] != '\0' ? run->feed.reason : "interrupted";
 		status = tool_failed_here(run->tool, "%s; %s", reason, known);
 	}
 	free(lines);
@@ -336,34 +222,29 @@ int append_lines(struct tool *tool, const struct append_job *job)
 	run->job = job;
 	run->later = later;
 	run->ledger.durable = true;
-	run->lines.fd = job->fd;
-	run->lines.max_bytes = ironwal_max_entry_bytes(tool->connection);
 	run->batch_max = max_message - BATCH_EXTRA_BYTES < BATCH_BYTES ? max_message - BATCH_EXTRA_BYTES : BATCH_BYTES;
 
-	/* The first interrupt ends the reading, and says what is written; the second ends the program. */
-	struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
-	sigaction(SIGINT, &action, &before);
-
-	struct stat st;
-	bool known = fstat(job->fd, &st) == 0 && S_ISREG(st.st_mode);
-	progress_start(&run->progress, known ? (uint64_t)st.st_size : 0);
-	pump(run);
-	if (!interrupted)
+	const struct feed_receiver receiver = {add_line, send_all, run};
+	append_progress(&run->progress, job);
+	feed_start(&run->feed, job, ironwal_max_entry_bytes(tool->connection));
+	feed_run(&run->feed, &receiver);
+	if (!feed_interrupted())
 		submit(run);
 	take_all(run);
-	if (run->line == 0 && !run->failed && run->reason[0] == '\0' && job->options.has_expected_id && !interrupted)
+	bool complete = !run->failed && run->feed.reason[0] == '\0' && !feed_interrupted();
+	if (run->line == 0 && complete && job->options.has_expected_id) {
 		append_nothing(run);
+		complete = !run->failed;
+	}
 	progress_end(&run->progress);
-	sigaction(SIGINT, &before, NULL);
+	feed_end(&run->feed);
 
-	bool complete = !run->failed && run->reason[0] == '\0' && !interrupted;
 	int status = EXIT_OK;
 	if (complete)
 		report_done(run);
 	else
 		status = report_failed(run);
 	ledger_free(&run->ledger);
-	lines_free(&run->lines);
 	buf_free(&run->batch);
 	ironwal_error_free(later);
 	free(run);

@@ -5,7 +5,6 @@
 
 #include "tool.h"
 
-#define COMMON_OPTIONS "  --connect ADDR, --timeout SEC, --json, --help\n"
 #define HEX_OPTION "  --hex              ids are given, and printed, in hex\n"
 
 /* What the command line says. */
@@ -14,48 +13,24 @@ struct job {
 	bool hex;
 	struct buf id;
 	uint64_t limit, keep;
-	bool has_keep;
 };
 
-/* The options that a command of these understands, besides those of all. */
-enum { OPTION_HEX = OPTION_OWN, OPTION_LIMIT, OPTION_KEEP };
-#define HEX_ROW                                                                                                        \
-	{                                                                                                              \
-		"hex", no_argument, NULL, OPTION_HEX                                                                   \
-	}
-#define END_ROW                                                                                                        \
-	{                                                                                                              \
-		NULL, 0, NULL, 0                                                                                       \
-	}
-
-/* Options, an ID if one is due, and the connection: TOOL_GO_ON, or the exit status. The id is to be freed. */
-static int begin(struct job *job, int argc, char **argv, const struct option *options, bool has_id)
+/* Options, an ID, and the connection: TOOL_GO_ON, or the exit status. The id is to be freed. */
+static int begin_with_id(struct job *job, int argc, char **argv)
 {
-	struct tool *tool = job->tool;
-	int option, status;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		switch (option) {
-		case OPTION_HEX:
-			job->hex = true;
-			break;
-		case OPTION_LIMIT:
-			if (!tool_parse_u64(optarg, &job->limit) || job->limit == 0)
-				return tool_usage(tool, "--limit: '%s' is not a number from 1", optarg);
-			break;
-		case OPTION_KEEP:
-			job->has_keep = true;
-			if (!tool_parse_u64(optarg, &job->keep))
-				return tool_usage(tool, "--keep: '%s' is not a number of checkpoints", optarg);
-			break;
-		default:
-			if ((status = tool_option(tool, option)) != TOOL_GO_ON)
-				return status;
-		}
-	}
-	if ((status = tool_check_count(tool, argc - optind, has_id, has_id)) != TOOL_GO_ON ||
-		(has_id && (status = tool_parse_bytes(tool, argv[optind], job->hex, &job->id)) != TOOL_GO_ON))
-		return status;
-	return TOOL_GO_ON;
+	const struct option_row rows[] = {OPT_FLAG("hex", &job->hex), OPT_END};
+	int status = tool_arguments(job->tool, argc, argv, rows, 1, 1);
+	if (status == TOOL_GO_ON &&
+		(status = tool_parse_bytes(job->tool, argv[optind], job->hex, &job->id)) == TOOL_GO_ON)
+		status = tool_connect(job->tool);
+	return status;
+}
+
+/* The same without an id; job->hex among the rows or not. */
+static int begin(struct job *job, int argc, char **argv, const struct option_row *rows)
+{
+	int status = tool_arguments(job->tool, argc, argv, rows, 0, 0);
+	return status == TOOL_GO_ON ? tool_connect(job->tool) : status;
 }
 
 static int failed(const struct job *job, const char *what, bool has_id)
@@ -141,11 +116,10 @@ static int print_checkpoint(const struct job *job, ironwal_checkpoint *checkpoin
 
 static int create_or_load(struct tool *tool, int argc, char **argv, bool creates)
 {
-	static const struct option options[] = {TOOL_OPTIONS, HEX_ROW, END_ROW};
 	struct job job = {.tool = tool};
 	ironwal_checkpoint *checkpoint;
-	int status = begin(&job, argc, argv, options, true);
-	if (status == TOOL_GO_ON && (status = tool_connect(tool)) == TOOL_GO_ON) {
+	int status = begin_with_id(&job, argc, argv);
+	if (status == TOOL_GO_ON) {
 		int rc = creates ? ironwal_create_checkpoint(
 					   tool->connection, job.id.data, job.id.len, &checkpoint, tool->error)
 				 : ironwal_load_checkpoint(
@@ -171,11 +145,11 @@ static int run_load(struct tool *tool, int argc, char **argv)
 
 static int run_latest(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {TOOL_OPTIONS, HEX_ROW, END_ROW};
 	struct job job = {.tool = tool};
+	const struct option_row rows[] = {OPT_FLAG("hex", &job.hex), OPT_END};
 	ironwal_checkpoint *checkpoint;
-	int status = begin(&job, argc, argv, options, false);
-	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
+	int status = begin(&job, argc, argv, rows);
+	if (status != TOOL_GO_ON)
 		return status;
 	if (ironwal_load_latest_checkpoint(tool->connection, &checkpoint, tool->error) != 0)
 		return failed(&job, "load the latest checkpoint", false);
@@ -189,7 +163,7 @@ static const struct command command_create = {
 		"Takes a checkpoint of all shards, and prints it as load does: when it was taken, and for each shard\n"
 		"the first id that it does not cover. It is on disk then, and so is all that it covers. One of the\n"
 		"same ID is replaced; repeating this is safe.\n\n"
-		"Options:\n" HEX_OPTION COMMON_OPTIONS "\n"
+		"Options:\n" HEX_OPTION TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal checkpoint create nightly\n",
 	.run = run_create,
@@ -201,7 +175,7 @@ static const struct command command_load = {
 	.help = "usage: ironwal checkpoint load [OPTIONS] ID\n\n"
 		"Prints when the checkpoint was taken, and for each shard the first id that it does not cover. In the\n"
 		"id, control characters and backslashes come as \\xNN.\n\n"
-		"Options:\n" HEX_OPTION COMMON_OPTIONS "\n"
+		"Options:\n" HEX_OPTION TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal --json checkpoint load nightly\n",
 	.run = run_load,
@@ -213,7 +187,7 @@ static const struct command command_latest = {
 	.help = "usage: ironwal checkpoint latest [OPTIONS]\n\n"
 		"Prints the newest checkpoint, as load does. If it is damaged that is an error; no older one is\n"
 		"printed in its place.\n\n"
-		"Options:\n" HEX_OPTION COMMON_OPTIONS "\n"
+		"Options:\n" HEX_OPTION TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal checkpoint latest\n",
 	.run = run_latest,
@@ -240,12 +214,17 @@ static void print_listed(const struct job *job, struct json *json, const void *i
 
 static int run_list(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {
-		TOOL_OPTIONS, HEX_ROW, {"limit", required_argument, NULL, OPTION_LIMIT}, END_ROW};
 	struct job job = {.tool = tool};
+	bool has_limit = false;
+	const struct option_row rows[] = {
+		OPT_FLAG("hex", &job.hex), OPT_NUMBER("limit", &has_limit, &job.limit, "a number from 1"), OPT_END};
 	ironwal_checkpoints *list;
-	int status = begin(&job, argc, argv, options, false);
-	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
+	int status = tool_arguments(tool, argc, argv, rows, 0, 0);
+	if (status != TOOL_GO_ON)
+		return status;
+	if (has_limit && job.limit == 0) /* which the library takes for all */
+		return tool_usage(tool, "--limit: '0' is not a number from 1");
+	if ((status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	if (ironwal_list_checkpoints(tool->connection, job.limit, &list, tool->error) != 0) {
 		bool too_large = ironwal_error_get_code(tool->error) == IRONWAL_ERR_TOO_LARGE;
@@ -278,7 +257,7 @@ static const struct command command_list = {
 		"Lists when the checkpoints were taken (UTC) and their ids, oldest first. Exit status 1 if there are\n"
 		"some that are so badly damaged that their ids cannot be told.\n\n"
 		"Options:\n"
-		"  --limit N          only the newest N\n" HEX_OPTION COMMON_OPTIONS
+		"  --limit N          only the newest N\n" HEX_OPTION TOOL_OPTIONS_HELP
 		"                     with --json: a line for each, with \"id\" (or \"id_base64\") and \"timestamp\", "
 		"in\n"
 		"                     nanoseconds\n\n"
@@ -289,11 +268,10 @@ static const struct command command_list = {
 
 static int run_count(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {TOOL_OPTIONS, END_ROW};
 	struct job job = {.tool = tool};
 	uint64_t count;
-	int status = begin(&job, argc, argv, options, false);
-	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
+	int status = begin(&job, argc, argv, NULL);
+	if (status != TOOL_GO_ON)
 		return status;
 	if (ironwal_checkpoint_count(tool->connection, &count, tool->error) != 0)
 		return failed(&job, "count the checkpoints", false);
@@ -306,7 +284,7 @@ static const struct command command_count = {
 	.summary = "print how many checkpoints there are",
 	.help = "usage: ironwal checkpoint count [OPTIONS]\n\n"
 		"Prints how many checkpoints there are.\n\n"
-		"Options:\n" COMMON_OPTIONS "\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal checkpoint count\n",
 	.run = run_count,
@@ -316,13 +294,14 @@ static const struct command command_count = {
 
 static int run_compact(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {TOOL_OPTIONS, {"keep", required_argument, NULL, OPTION_KEEP}, END_ROW};
 	struct job job = {.tool = tool};
+	bool has_keep = false;
+	const struct option_row rows[] = {OPT_NUMBER("keep", &has_keep, &job.keep, "a number of checkpoints"), OPT_END};
 	ironwal_compaction_stats stats;
-	int status = begin(&job, argc, argv, options, false);
+	int status = tool_arguments(tool, argc, argv, rows, 0, 0);
 	if (status != TOOL_GO_ON)
 		return status;
-	if (!job.has_keep)
+	if (!has_keep)
 		return tool_usage(tool, "--keep N is missing: how many of the newest stay");
 	if ((status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
@@ -341,10 +320,9 @@ static int run_compact(struct tool *tool, int argc, char **argv)
 		json_line(json);
 		json_free(json);
 	} else {
-		out_format("%llu %s before, %llu after, %llu bytes reclaimed\n",
-			(unsigned long long)stats.checkpoints_before,
-			stats.checkpoints_before == 1 ? "checkpoint" : "checkpoints",
-			(unsigned long long)stats.checkpoints_after, (unsigned long long)stats.bytes_reclaimed);
+		out_count(stats.checkpoints_before, "checkpoint", "checkpoints");
+		out_format(" before, %llu after, %llu bytes reclaimed\n", (unsigned long long)stats.checkpoints_after,
+			(unsigned long long)stats.bytes_reclaimed);
 	}
 	return EXIT_OK;
 }
@@ -356,7 +334,7 @@ static const struct command command_compact = {
 		"Keeps the newest N checkpoints, drops the others for good, and prints how many there were and are,\n"
 		"and by how much their file became shorter. Entries are not touched: see ironwal prune.\n\n"
 		"Options:\n"
-		"  --keep N           how many stay; 0: none\n" COMMON_OPTIONS "\n"
+		"  --keep N           how many stay; 0: none\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal checkpoint compact --keep 5\n",
 	.run = run_compact,
@@ -380,10 +358,9 @@ static int prune(const struct job *job)
 
 static int run_prune(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {TOOL_OPTIONS, HEX_ROW, END_ROW};
 	struct job job = {.tool = tool};
-	int status = begin(&job, argc, argv, options, true);
-	if (status == TOOL_GO_ON && (status = tool_connect(tool)) == TOOL_GO_ON)
+	int status = begin_with_id(&job, argc, argv);
+	if (status == TOOL_GO_ON)
 		status = prune(&job);
 	buf_free(&job.id);
 	return status;
@@ -395,7 +372,7 @@ const struct command command_prune = {
 	.help = "usage: ironwal prune [OPTIONS] ID\n\n"
 		"Deletes, in all shards, the segments of which every entry is covered by the checkpoint ID, for good,\n"
 		"and says how many. Segments that are being written stay, and so does the checkpoint.\n\n"
-		"Options:\n" HEX_OPTION COMMON_OPTIONS "\n"
+		"Options:\n" HEX_OPTION TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal prune nightly\n",
 	.run = run_prune,
@@ -422,7 +399,7 @@ const struct command command_checkpoint = {
 		"  list                 list the checkpoints\n"
 		"  compact --keep N     keep the newest checkpoints, drop the others\n"
 		"  count                print how many checkpoints there are\n\n"
-		"Options:\n" COMMON_OPTIONS "\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal checkpoint create nightly && ironwal prune nightly\n",
 	.run = run,

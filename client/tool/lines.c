@@ -25,9 +25,9 @@ enum lines_result lines_next(struct lines *lines, const uint8_t **ret_line, size
 		size_t have = buf->len - lines->at;
 		if (have > lines->scanned) {
 			const uint8_t *from = buf->data + lines->at;
-			const uint8_t *newline = memchr(from + lines->scanned, '\n', have - lines->scanned);
-			if (newline != NULL)
-				return give(lines, (size_t)(newline - from), 1, ret_line, ret_len);
+			const uint8_t *at = memchr(from + lines->scanned, lines->ends_with, have - lines->scanned);
+			if (at != NULL)
+				return give(lines, (size_t)(at - from), 1, ret_line, ret_len);
 			lines->scanned = have;
 		}
 		if (have > lines->max_bytes)

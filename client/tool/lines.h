@@ -1,5 +1,5 @@
 /*
- * lines: the lines of a file descriptor, whatever bytes are in them.
+ * lines: the lines of a file descriptor, or what NUL bytes end there, whatever bytes are in them.
  *
  * Owns its buffer, not the descriptor. One thread.
  * Invariant: memory is at most twice the longest line that is allowed, and a block.
@@ -15,6 +15,7 @@
 
 struct lines {
 	int fd;
+	char ends_with;	  /* '\n', or '\0' */
 	size_t max_bytes; /* of a line, without its newline */
 	struct buf buf;
 	size_t at, scanned; /* of the line that comes next; how far it holds no newline */

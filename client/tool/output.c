@@ -44,17 +44,22 @@ bool out_flush(void)
 /* Bytes of a character that a terminal would act upon: C0, DEL, C1 (U+0080 to U+009F as C2 80 to C2 9F); 0 if none. */
 static size_t control_len(const unsigned char *at, size_t left)
 {
-	if (at[0] < 0x20 || at[0] == 0x7f || at[0] == '\\')
+	if (at[0] < 0x20 || at[0] == 0x7f)
 		return 1;
 	return at[0] == 0xc2 && left > 1 && at[1] < 0xa0 ? 2 : 0;
 }
 
-static void write_name(FILE *file, const char *name, size_t len)
+/* plain: ASCII characters that come as they are, or else as \xNN, whatever they are. */
+static void write_shown(FILE *file, const void *bytes, size_t len, const char *plain, const char *not_plain)
 {
-	const unsigned char *at = (const unsigned char *)name;
-	bool is_text = utf8_valid(name, len);
+	const unsigned char *at = bytes;
+	bool is_text = utf8_valid(bytes, len);
 	for (size_t i = 0; i < len;) {
 		size_t n = at[i] >= 0x80 && !is_text ? 1 : control_len(at + i, len - i);
+		if (at[i] != '\0' && strchr(plain, at[i]) != NULL)
+			n = 0;
+		else if (at[i] != '\0' && strchr(not_plain, at[i]) != NULL)
+			n = 1;
 		if (n == 0)
 			fputc(at[i++], file);
 		for (; n > 0; n--)
@@ -62,11 +67,39 @@ static void write_name(FILE *file, const char *name, size_t len)
 	}
 }
 
+/* So that a name can be told from any other one. */
+static void write_name(FILE *file, const char *name, size_t len)
+{
+	write_shown(file, name, len, "", "\\");
+}
+
 bool out_name(const char *name, size_t len)
 {
 	errno = 0;
 	write_name(stdout, name, len);
 	return out_check(ferror(stdout) == 0);
+}
+
+bool out_is_terminal(void)
+{
+	static int answer = -1;
+	if (answer < 0)
+		answer = isatty(STDOUT_FILENO) == 1;
+	return answer != 0;
+}
+
+bool out_entry(const void *entry, size_t len, bool is_raw)
+{
+	if (is_raw || !out_is_terminal())
+		return out_write(entry, len);
+	errno = 0;
+	write_shown(stdout, len > 0 ? entry : "", len, "\n\t", "");
+	return out_check(ferror(stdout) == 0);
+}
+
+void out_count(uint64_t count, const char *one, const char *many)
+{
+	out_format("%llu %s", (unsigned long long)count, count == 1 ? one : many);
 }
 
 bool out_reader_gone(void)
@@ -226,6 +259,31 @@ int tool_failed_partly(const struct tool *tool, const char *what, const char *st
 	return report(tool, what, &subject, done, false);
 }
 
+/* Of this side: a line for people, with `prefix` before it, or an object with this code. */
+static void report_here(const struct tool *tool, const char *code, const char *prefix, const char *message)
+{
+	out_flush();
+	if (tool->json) {
+		struct json *json = json_new_stderr();
+		json_map(json);
+		json_key(json, "error");
+		json_map(json);
+		json_key(json, "code");
+		json_str(json, code);
+		json_key(json, "message");
+		json_str(json, message);
+		json_map_end(json);
+		json_map_end(json);
+		json_line(json);
+		json_free(json);
+		return;
+	}
+	fputs(prefix, stderr);
+	/* The backslash as it is: a part of the message may have been made printable already. */
+	write_shown(stderr, message, strlen(message), "", "");
+	fputc('\n', stderr);
+}
+
 int tool_failed_here(const struct tool *tool, const char *format, ...)
 {
 	/* As long as it is: the fates of many ranges of lines are what somebody goes on from. */
@@ -234,26 +292,27 @@ int tool_failed_here(const struct tool *tool, const char *format, ...)
 	va_start(args, format);
 	int n = vasprintf(&text, format, args);
 	va_end(args);
-	const char *message = n >= 0 ? text : "out of memory for what went wrong";
-	if (tool->json) {
-		struct json *json = json_new_stderr();
-		json_map(json);
-		json_key(json, "error");
-		json_map(json);
-		json_key(json, "code");
-		json_str(json, "Local");
-		json_key(json, "message");
-		json_str(json, message);
-		json_map_end(json);
-		json_map_end(json);
-		json_line(json);
-		json_free(json);
-	} else {
-		fputs("ironwal: ", stderr);
-		write_name(stderr, message, strlen(message));
-		fputc('\n', stderr);
-	}
+	report_here(tool, "Local", "ironwal: ", n >= 0 ? text : "out of memory for what went wrong");
 	if (n >= 0)
 		free(text);
 	return EXIT_FAILED;
+}
+
+int tool_usage(const struct tool *tool, const char *format, ...)
+{
+	const char *space = tool->command != NULL ? " " : "", *name = tool->command != NULL ? tool->command->name : "";
+	char *said = NULL, *text = NULL, prefix[64];
+	va_list args;
+	va_start(args, format);
+	int n = vasprintf(&said, format, args);
+	va_end(args);
+	if (n < 0)
+		said = NULL;
+	if (asprintf(&text, "%s; see ironwal%s%s --help", said != NULL ? said : "out of memory", space, name) < 0)
+		text = NULL;
+	(void)snprintf(prefix, sizeof(prefix), "ironwal%s%s: ", space, name);
+	report_here(tool, "Usage", prefix, text != NULL ? text : "out of memory");
+	free(text);
+	free(said);
+	return EXIT_USAGE;
 }

@@ -1,5 +1,7 @@
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "clock.h"
@@ -7,27 +9,64 @@
 
 #define FIRST_NS NS_PER_SECOND
 #define EVERY_NS (200 * NS_PER_MS)
-#define BAR_CELLS 24
+#define BAR_CELLS_MAX 24
+#define BAR_CELLS_MIN 8
+#define ERASE "\r\033[K"
 
-void progress_start(struct progress *progress, uint64_t total_bytes)
+void progress_start(struct progress *progress, const char *noun, uint64_t total_bytes, uint64_t total_count)
 {
-	*progress = (struct progress){
-		.enabled = isatty(STDERR_FILENO) == 1, .total_bytes = total_bytes, .start_ns = clock_now_ns()};
+	const char *term = getenv("TERM");
+	*progress =
+		(struct progress){.enabled = isatty(STDERR_FILENO) == 1 && (term == NULL || strcmp(term, "dumb") != 0),
+			.noun = noun,
+			.total_bytes = total_bytes,
+			.total_count = total_count,
+			.start_ns = clock_now_ns()};
 	progress->next_ns = progress->start_ns + FIRST_NS;
 }
 
-static void show_time_left(uint64_t seconds)
+/* Asked for each time: windows change. */
+static size_t terminal_columns(void)
 {
-	if (seconds >= 3600)
-		fprintf(stderr, ", %llu:%02llu:%02llu left", (unsigned long long)(seconds / 3600),
-			(unsigned long long)(seconds / 60 % 60), (unsigned long long)(seconds % 60));
-	else
-		fprintf(stderr, ", %llu:%02llu left", (unsigned long long)(seconds / 60),
-			(unsigned long long)(seconds % 60));
+	struct winsize size;
+	uint64_t columns = 0;
+	const char *text = getenv("COLUMNS");
+	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0)
+		columns = size.ws_col;
+	if (columns == 0 && text != NULL)
+		columns = strtoul(text, NULL, 10);
+	return columns > 0 && columns < 10000 ? (size_t)columns : 80;
 }
 
-void progress_update(struct progress *progress, uint64_t bytes, uint64_t entries)
+static int time_left(char *text, size_t size, uint64_t seconds)
 {
+	unsigned long long hours = seconds / 3600, minutes = seconds / 60 % 60, rest = seconds % 60;
+	if (hours > 0)
+		return snprintf(text, size, ", %llu:%02llu:%02llu left", hours, minutes, rest);
+	return snprintf(text, size, ", %llu:%02llu left", minutes, rest);
+}
+
+static void show(const char *text, double part)
+{
+	size_t columns = terminal_columns() - 1; /* the last one stays free: some terminals go on to the next row */
+	size_t len = strlen(text);
+	char bar[BAR_CELLS_MAX + 1];
+	fputc('\r', stderr);
+	if (part >= 0 && columns >= len + BAR_CELLS_MIN + 3) {
+		size_t cells = columns - len - 3 < BAR_CELLS_MAX ? columns - len - 3 : BAR_CELLS_MAX;
+		size_t full = (size_t)(part * (double)cells);
+		memset(bar, '.', cells);
+		memset(bar, '#', full);
+		bar[cells] = '\0';
+		fprintf(stderr, "[%s] ", bar);
+	}
+	fprintf(stderr, "%.*s\033[K", (int)columns, text);
+	fflush(stderr);
+}
+
+void progress_update(struct progress *progress, uint64_t bytes, uint64_t count)
+{
+	char text[192];
 	if (!progress->enabled)
 		return;
 	uint64_t now = clock_now_ns();
@@ -35,29 +74,35 @@ void progress_update(struct progress *progress, uint64_t bytes, uint64_t entries
 		return;
 	progress->next_ns = now + EVERY_NS;
 	progress->shown = true;
-	double seconds = (double)(now - progress->start_ns) / 1e9;
-	fputc('\r', stderr);
-	uint64_t total = progress->total_bytes;
+	double seconds = (double)(now - progress->start_ns) / 1e9, part = -1;
+	uint64_t done = progress->total_bytes > 0 ? bytes : count;
+	uint64_t total = progress->total_bytes > 0 ? progress->total_bytes : progress->total_count;
+	size_t len = 0;
 	if (total > 0) {
-		double part = bytes < total ? (double)bytes / (double)total : 1.0;
-		char bar[BAR_CELLS + 1];
-		int full = (int)(part * BAR_CELLS);
-		memset(bar, '.', BAR_CELLS);
-		memset(bar, '#', (size_t)full);
-		bar[BAR_CELLS] = '\0';
-		fprintf(stderr, "[%s] %3d%% ", bar, (int)(part * 100));
+		part = done < total ? (double)done / (double)total : 1.0;
+		len += (size_t)snprintf(text, sizeof(text), "%3d%% ", (int)(part * 100));
 	}
-	fprintf(stderr, "%llu entries, %.0f/s, %.1f MiB/s", (unsigned long long)entries, (double)entries / seconds,
-		(double)bytes / seconds / 1048576);
-	if (total > bytes && bytes > 0)
-		show_time_left((uint64_t)(seconds * (double)(total - bytes) / (double)bytes + 0.5));
-	fputs("\033[K", stderr);
-	fflush(stderr);
+	len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu %s, %.0f/s", (unsigned long long)count,
+		progress->noun, (double)count / seconds);
+	if (bytes > 0)
+		len += (size_t)snprintf(
+			text + len, sizeof(text) - len, ", %.1f MiB/s", (double)bytes / seconds / 1048576);
+	if (total > done && done > 0)
+		(void)time_left(text + len, sizeof(text) - len,
+			(uint64_t)(seconds * (double)(total - done) / (double)done + 0.5));
+	show(text, part);
 }
 
 void progress_end(struct progress *progress)
 {
 	if (progress->shown)
-		fputs("\r\033[K", stderr);
+		fputs(ERASE, stderr);
 	progress->shown = false;
+}
+
+void progress_end_in_handler(const struct progress *progress)
+{
+	static const char erase[] = ERASE;
+	if (progress->shown && write(STDERR_FILENO, erase, sizeof(erase) - 1) < 0)
+		return; /* the terminal is gone */
 }

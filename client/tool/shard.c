@@ -3,8 +3,6 @@
 
 #include "append.h"
 
-#define COMMON_OPTIONS "  --connect ADDR, --timeout SEC, --json, --help\n"
-
 /* ---- append ---- */
 
 static int append_one(struct tool *tool, const struct buf *key, const void *value, size_t len,
@@ -30,81 +28,84 @@ static int append_one(struct tool *tool, const struct buf *key, const void *valu
 	return EXIT_OK;
 }
 
-static int append_input(struct tool *tool, const struct buf *key, const struct append_job *job,
-	const ironwal_shard_append_options *options)
+static int append_input(struct tool *tool, const struct append_job *job, const ironwal_shard_append_options *options)
 {
 	struct buf value;
 	int status = append_read(tool, job, "", &value);
 	if (status != TOOL_GO_ON)
 		return status;
-	status = append_one(tool, key, value.data, value.len, options);
+	status = append_one(tool, &job->key, value.data, value.len, options);
 	buf_free(&value);
 	return status;
 }
 
-static int append_with(struct tool *tool, const struct buf *key, const char *value, const char *file,
-	const ironwal_shard_append_options *options)
+static int append_with(struct tool *tool, struct append_job *job, const char *value)
 {
-	struct append_job job = {0};
-	int status = append_open(tool, file, &job);
+	ironwal_shard_append_options options = IRONWAL_SHARD_APPEND_OPTIONS_INIT;
+	options.sync = job->options.sync;
+	int status = append_open(tool, job);
 	if (status != TOOL_GO_ON)
 		return status;
-	if ((status = tool_connect(tool)) == TOOL_GO_ON)
-		status = value != NULL ? append_one(tool, key, value, strlen(value), options)
-				       : append_input(tool, key, &job, options);
-	append_close(&job);
+	if ((status = tool_connect(tool)) == TOOL_GO_ON) {
+		if (value != NULL)
+			status = append_one(tool, &job->key, value, strlen(value), &options);
+		else if (job->lines)
+			status = append_keyed_lines(tool, job);
+		else if (job->batch)
+			status = append_batch(tool, job);
+		else
+			status = append_input(tool, job, &options);
+	}
+	append_close(job);
 	return status;
 }
 
 static int run_append(struct tool *tool, int argc, char **argv)
 {
-	enum { OPTION_FILE = OPTION_OWN, OPTION_SYNC, OPTION_HEX };
-	static const struct option long_options[] = {TOOL_OPTIONS, {"file", required_argument, NULL, OPTION_FILE},
-		{"sync", no_argument, NULL, OPTION_SYNC}, {"hex", no_argument, NULL, OPTION_HEX}, {NULL, 0, NULL, 0}};
-	ironwal_shard_append_options options = IRONWAL_SHARD_APPEND_OPTIONS_INIT;
-	const char *file = NULL;
-	bool hex = false;
-	struct buf key = {0};
-	int option, status;
-	while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
-		switch (option) {
-		case OPTION_FILE:
-			file = optarg;
-			break;
-		case OPTION_SYNC:
-			options.sync = 1;
-			break;
-		case OPTION_HEX:
-			hex = true;
-			break;
-		default:
-			if ((status = tool_option(tool, option)) != TOOL_GO_ON)
-				return status;
-		}
-	}
-	if ((status = tool_check_count(tool, argc - optind, 1, 2)) != TOOL_GO_ON)
+	struct append_job job = {.options = IRONWAL_APPEND_OPTIONS_INIT};
+	bool sync = false;
+	const struct option_row rows[] = {OPT_TEXT("file", &job.file), OPT_FLAG("lines", &job.lines),
+		OPT_FLAG("batch", &job.batch), OPT_FLAG("null", &job.null), OPT_FLAG("ids", &job.with_positions),
+		OPT_FLAG("sync", &sync), OPT_FLAG("hex", &job.hex), OPT_END};
+	int status = tool_arguments(tool, argc, argv, rows, 0, 2);
+	if (status != TOOL_GO_ON)
 		return status;
-	const char *value = optind + 1 < argc ? argv[optind + 1] : NULL;
-	if (value != NULL && file != NULL)
-		return tool_usage(tool, "a VALUE and --file exclude each other");
-	if ((status = tool_parse_bytes(tool, argv[optind], hex, &key)) == TOOL_GO_ON)
-		status = append_with(tool, &key, value, file, &options);
-	buf_free(&key);
+	job.options.sync = sync;
+	int count = argc - optind;
+	const char *value = count > 1 ? argv[optind + 1] : NULL;
+	if (job.with_positions && !job.lines)
+		return tool_usage(tool, "--ids goes with --lines");
+	if ((status = tool_check_count(tool, count, !job.lines, 2)) != TOOL_GO_ON ||
+		(status = append_check(tool, &job, value, "a VALUE")) != TOOL_GO_ON)
+		return status;
+	if (job.lines && count > 0)
+		return tool_usage(tool, "a KEY and --lines exclude each other: each line has its own");
+	if (job.lines || (status = tool_parse_bytes(tool, argv[optind], job.hex, &job.key)) == TOOL_GO_ON)
+		status = append_with(tool, &job, value);
+	buf_free(&job.key);
 	return status;
 }
 
 static const struct command command_shard_append = {
 	.name = "shard append",
-	.summary = "append an entry to the shard of a key",
-	.help = "usage: ironwal shard append [OPTIONS] KEY [VALUE]\n\n"
+	.summary = "append an entry, or many, to the shards of keys",
+	.help = "usage: ironwal shard append [OPTIONS] KEY [VALUE]\n"
+		"       ironwal shard append --batch [OPTIONS] KEY\n"
+		"       ironwal shard append --lines [OPTIONS]\n\n"
 		"Appends VALUE, or all of standard input, as one entry to the shard of KEY, and prints the shard's\n"
 		"number and the entry's id there. The key is not kept: put it into the value if readers need it.\n\n"
 		"Options:\n"
 		"  --file FILE        read FILE instead of standard input\n"
+		"  --batch            every line is an entry for KEY, all in one batch: all are written, or none\n"
+		"  --lines            every line is a key, a tab, and an entry; prints how many; if it fails on the\n"
+		"                     way, says which lines were written\n"
+		"  --ids              with --lines: prints the shard and the id of each\n"
+		"  --null             with --lines or --batch: entries end with NUL bytes, not with newlines\n"
 		"  --sync             on disk before it is acknowledged, whatever the server's mode\n"
-		"  --hex              KEY is given in hex\n" COMMON_OPTIONS "\n"
+		"  --hex              keys are given in hex\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal shard append user-17 'user-17 logged in'\n",
+		"  ironwal shard append user-17 'user-17 logged in'\n"
+		"  printf 'user-17\\tout\\nuser-18\\tin\\n' | ironwal shard append --lines\n",
 	.run = run_append,
 };
 
@@ -124,11 +125,12 @@ static const struct command command_shard_cat = {
 		"  --from ID          begin there, as at the offset of a checkpoint; else at the oldest entry kept\n"
 		"  --max N            at most N entries\n"
 		"  --follow           at the end, wait for more\n"
-		"  --raw              without the newlines\n"
-		"  --ids              each with its id and a tab before it\n" COMMON_OPTIONS
+		"  --raw              the bytes of the entries and nothing else\n"
+		"  --null             NUL bytes in place of the newlines\n"
+		"  --ids              each with its id and a tab before it\n" TOOL_OPTIONS_HELP
 		"                     with --json: a line for each, with \"id\", and \"entry\" or \"entry_base64\"\n\n"
 		"Example:\n"
-		"  ironwal shard cat --from 100 --ids 7\n",
+		"  ironwal shard cat --ids 3\n",
 	.run = run_cat,
 };
 
@@ -136,14 +138,8 @@ static const struct command command_shard_cat = {
 
 static int run_count(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {TOOL_OPTIONS, {NULL, 0, NULL, 0}};
-	int option, status;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if ((status = tool_option(tool, option)) != TOOL_GO_ON)
-			return status;
-	}
-	if ((status = tool_check_count(tool, argc - optind, 0, 0)) != TOOL_GO_ON ||
-		(status = tool_connect(tool)) != TOOL_GO_ON)
+	int status = tool_arguments(tool, argc, argv, NULL, 0, 0);
+	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	out_format(tool->json ? "{\"count\":%u}\n" : "%u\n", ironwal_shard_count(tool->connection));
 	return EXIT_OK;
@@ -154,7 +150,7 @@ static const struct command command_shard_count = {
 	.summary = "print how many shards there are",
 	.help = "usage: ironwal shard count [OPTIONS]\n\n"
 		"Prints how many shards the server has; they are numbered from 0.\n\n"
-		"Options:\n" COMMON_OPTIONS "\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal shard count\n",
 	.run = run_count,
@@ -176,11 +172,11 @@ const struct command command_shard = {
 		"A server has a fixed number of shards: logs that are chosen by a key. What the other commands call\n"
 		"the stream 'shard_07' is the log of shard 7.\n\n"
 		"Commands (`ironwal shard COMMAND --help` tells more, with an example):\n"
-		"  append KEY [VALUE]   append an entry to the shard of a key\n"
+		"  append KEY [VALUE]   append an entry, or many, to the shards of keys\n"
 		"  cat SHARD            print the entries of a shard\n"
 		"  count                print how many shards there are\n\n"
-		"Options:\n" COMMON_OPTIONS "\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal shard append user-17 hello && ironwal shard cat 7\n",
+		"  ironwal shard append user-17 hello && ironwal shard cat 3\n",
 	.run = run,
 };

@@ -122,15 +122,9 @@ static int to_text(const ironwal_value_item *item, void *arg)
 
 static int run(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {TOOL_OPTIONS, {NULL, 0, NULL, 0}};
 	ironwal_value *value;
-	int option, status;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if ((status = tool_option(tool, option)) != TOOL_GO_ON)
-			return status;
-	}
-	if ((status = tool_check_count(tool, argc - optind, 0, 0)) != TOOL_GO_ON ||
-		(status = tool_connect(tool)) != TOOL_GO_ON)
+	int status = tool_arguments(tool, argc, argv, NULL, 0, 0);
+	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	if (ironwal_stats(tool->connection, &value, tool->error) != 0)
 		return tool_failed(tool, "ask for stats", NULL, NULL);
@@ -153,8 +147,7 @@ const struct command command_stats = {
 	.help = "usage: ironwal stats [OPTIONS]\n\n"
 		"Shows what the server counts: appends, bytes, syncs, latencies, connections, segments, disk use, and\n"
 		"the state of each shard. Names and units are explained in the server's documentation.\n\n"
-		"Options:\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal --json stats\n",
 	.run = run,

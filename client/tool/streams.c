@@ -1,22 +1,9 @@
 /* ironwal streams, info, truncate, segment-start, sync, ping. */
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "clock.h"
+#include "progress.h"
 #include "tool.h"
-
-/* The common part of commands without options of their own: 0 or more arguments, then a connection. */
-static int begin(struct tool *tool, int argc, char **argv, int least, int most)
-{
-	static const struct option options[] = {TOOL_OPTIONS, {NULL, 0, NULL, 0}};
-	int option, status;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if ((status = tool_option(tool, option)) != TOOL_GO_ON)
-			return status;
-	}
-	return tool_check_count(tool, argc - optind, least, most);
-}
 
 static void info_json(struct json *json, const char *name, size_t name_len, const ironwal_stream_info *info)
 {
@@ -43,13 +30,20 @@ static void info_json(struct json *json, const char *name, size_t name_len, cons
 struct listing {
 	struct tool *tool;
 	struct json *json;
-	bool names_only;
+	bool names_only, null;
+	uint64_t count;
+	struct progress progress; /* where the rows do not go to the terminal themselves */
 };
 
 static int list_one(struct listing *listing, const char *name, size_t len, bool *ret_go_on)
 {
 	struct tool *tool = listing->tool;
 	ironwal_stream_info info;
+	progress_update(&listing->progress, 0, listing->count++);
+	if (listing->null) {
+		*ret_go_on = out_write(name, len) && out_write("", 1);
+		return EXIT_OK;
+	}
 	if (listing->names_only) {
 		if (listing->json != NULL) {
 			json_map(listing->json);
@@ -61,8 +55,10 @@ static int list_one(struct listing *listing, const char *name, size_t len, bool 
 		}
 		return EXIT_OK;
 	}
-	if (ironwal_get_stream_info(tool->connection, name, len, &info, tool->error) != 0)
+	if (ironwal_get_stream_info(tool->connection, name, len, &info, tool->error) != 0) {
+		progress_end(&listing->progress);
 		return tool_failed(tool, "look at the listed streams", NULL, NULL);
+	}
 	if (listing->json != NULL)
 		info_json(listing->json, name, len, &info);
 	else
@@ -80,13 +76,17 @@ static int list_all(struct listing *listing, const char *prefix)
 	size_t after_len = 0;
 	int more = 1, status = EXIT_OK;
 	bool go_on = true;
+	if (!out_is_terminal())
+		progress_start(&listing->progress, "streams", 0, 0);
 	if (listing->json == NULL && !listing->names_only)
 		out_format("%12s %12s %12s %9s %14s  %s\n", "FIRST", "END", "ENTRIES", "SEGMENTS", "BYTES", "STREAM");
 	while (more && go_on && status == EXIT_OK) {
 		ironwal_names *names;
 		if (ironwal_list_streams(tool->connection, prefix, strlen(prefix), after, after_len, PAGE_STREAMS,
-			    &names, tool->error) != 0)
+			    &names, tool->error) != 0) {
+			progress_end(&listing->progress);
 			return tool_failed(tool, "list streams", NULL, NULL);
+		}
 		size_t count = ironwal_names_count(names);
 		for (size_t i = 0; i < count && go_on && status == EXIT_OK; i++) {
 			size_t len;
@@ -98,23 +98,21 @@ static int list_all(struct listing *listing, const char *prefix)
 		more = ironwal_names_more(names);
 		ironwal_names_free(names);
 	}
+	progress_end(&listing->progress);
 	return status;
 }
 
 static int run_streams(struct tool *tool, int argc, char **argv)
 {
-	static const struct option options[] = {
-		TOOL_OPTIONS, {"names", no_argument, NULL, OPTION_OWN}, {NULL, 0, NULL, 0}};
 	struct listing listing = {.tool = tool};
-	int option, status;
-	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (option == OPTION_OWN)
-			listing.names_only = true;
-		else if ((status = tool_option(tool, option)) != TOOL_GO_ON)
-			return status;
-	}
-	if ((status = tool_check_count(tool, argc - optind, 0, 1)) != TOOL_GO_ON ||
-		(status = tool_connect(tool)) != TOOL_GO_ON)
+	const struct option_row rows[] = {
+		OPT_FLAG("names", &listing.names_only), OPT_FLAG("null", &listing.null), OPT_END};
+	int status = tool_arguments(tool, argc, argv, rows, 0, 1);
+	if (status != TOOL_GO_ON)
+		return status;
+	if (listing.null && (!listing.names_only || tool->json))
+		return tool_usage(tool, "--null goes with --names, and not with --json");
+	if ((status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	if (tool->json)
 		listing.json = json_new();
@@ -134,9 +132,9 @@ const struct command command_streams = {
 		"and backslashes come as \\xNN.\n\n"
 		"Options:\n"
 		"  --names            only the names\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"  --null             with --names: as they are, each followed by a NUL byte\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal streams web/\n",
+		"  ironwal streams greet\n",
 	.run = run_streams,
 };
 
@@ -145,7 +143,7 @@ const struct command command_streams = {
 static int run_info(struct tool *tool, int argc, char **argv)
 {
 	ironwal_stream_info info;
-	int status = begin(tool, argc, argv, 1, 1);
+	int status = tool_arguments(tool, argc, argv, NULL, 1, 1);
 	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	const char *stream = argv[optind];
@@ -174,10 +172,9 @@ const struct command command_info = {
 		"Shows the oldest id kept, the end (one past the newest entry), the end of what is known to be on "
 		"disk,\n"
 		"the number of segments, and the bytes of all frames.\n\n"
-		"Options:\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal info services\n",
+		"  ironwal info greetings\n",
 	.run = run_info,
 };
 
@@ -186,7 +183,7 @@ const struct command command_info = {
 static int run_truncate(struct tool *tool, int argc, char **argv)
 {
 	uint64_t safe_id, deleted;
-	int status = begin(tool, argc, argv, 2, 2);
+	int status = tool_arguments(tool, argc, argv, NULL, 2, 2);
 	if (status != TOOL_GO_ON)
 		return status;
 	const char *stream = argv[optind];
@@ -205,7 +202,7 @@ static int run_truncate(struct tool *tool, int argc, char **argv)
 		json_line(json);
 		json_free(json);
 	} else {
-		out_format("%llu %s deleted\n", (unsigned long long)deleted, deleted == 1 ? "segment" : "segments");
+		out_count(deleted, "segment deleted\n", "segments deleted\n");
 	}
 	return EXIT_OK;
 }
@@ -216,10 +213,9 @@ const struct command command_truncate = {
 	.help = "usage: ironwal truncate [OPTIONS] STREAM ID\n\n"
 		"Deletes the segments of which every entry is older than ID, for good, and says how many. The segment\n"
 		"that is being written stays, whatever ID is.\n\n"
-		"Options:\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal truncate services 5000\n",
+		"  ironwal truncate users 5\n",
 	.run = run_truncate,
 };
 
@@ -228,7 +224,7 @@ const struct command command_truncate = {
 static int run_segment_start(struct tool *tool, int argc, char **argv)
 {
 	uint64_t id = 0;
-	int status = begin(tool, argc, argv, 1, 1);
+	int status = tool_arguments(tool, argc, argv, NULL, 1, 1);
 	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	const char *stream = argv[optind];
@@ -260,10 +256,9 @@ const struct command command_segment_start = {
 	.help = "usage: ironwal segment-start [OPTIONS] STREAM\n\n"
 		"Prints the first id of the active segment: everything before it can be truncated away. Exit status 1\n"
 		"if there is no such stream.\n\n"
-		"Options:\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal truncate services \"$(ironwal segment-start services)\"\n",
+		"  ironwal truncate users \"$(ironwal segment-start users)\"\n",
 	.run = run_segment_start,
 };
 
@@ -271,7 +266,7 @@ const struct command command_segment_start = {
 
 static int run_sync(struct tool *tool, int argc, char **argv)
 {
-	int status = begin(tool, argc, argv, 0, 1);
+	int status = tool_arguments(tool, argc, argv, NULL, 0, 1);
 	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	const char *stream = optind < argc ? argv[optind] : NULL;
@@ -287,8 +282,7 @@ const struct command command_sync = {
 	.summary = "wait until what was acknowledged is on disk",
 	.help = "usage: ironwal sync [OPTIONS] [STREAM]\n\n"
 		"Ends when everything acknowledged before, in STREAM or in all streams, is on disk. Prints nothing.\n\n"
-		"Options:\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
 		"  ironwal sync && echo safe\n",
 	.run = run_sync,
@@ -298,7 +292,7 @@ const struct command command_sync = {
 
 static int run_ping(struct tool *tool, int argc, char **argv)
 {
-	int status = begin(tool, argc, argv, 0, 0);
+	int status = tool_arguments(tool, argc, argv, NULL, 0, 0);
 	if (status != TOOL_GO_ON || (status = tool_connect(tool)) != TOOL_GO_ON)
 		return status;
 	uint64_t before_ns = clock_now_ns();
@@ -344,9 +338,8 @@ const struct command command_ping = {
 	.summary = "see whether the server answers, and how fast",
 	.help = "usage: ironwal ping [OPTIONS]\n\n"
 		"Prints which server answered, how fast, and in which modes it runs.\n\n"
-		"Options:\n"
-		"  --connect ADDR, --timeout SEC, --json, --help\n\n"
+		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal --connect unix:/run/ironwald/socket --timeout 1 ping\n",
+		"  ironwal --timeout 1 ping && echo it answers\n",
 	.run = run_ping,
 };

@@ -38,6 +38,7 @@ struct command {
 
 struct tool {
 	const struct command *command;
+	char **argv;	     /* the command's: getopt is in the middle of it */
 	const char *address; /* NULL: the library's choice */
 	int64_t timeout_ms;
 	bool json;
@@ -45,7 +46,7 @@ struct tool {
 	ironwal_error *error;
 };
 
-/* ---- options (main.c) ---- */
+/* ---- options (options.c) ---- */
 
 enum { OPTION_CONNECT = 256, OPTION_TIMEOUT, OPTION_JSON, OPTION_HELP, OPTION_OWN /* a command's own begin here */ };
 
@@ -56,17 +57,57 @@ enum { OPTION_CONNECT = 256, OPTION_TIMEOUT, OPTION_JSON, OPTION_HELP, OPTION_OW
 		"help", no_argument, NULL, OPTION_HELP                                                                 \
 	}
 
+/* The line of a help text that stands for them. */
+#define TOOL_OPTIONS_HELP "  --connect ADDR, --timeout SEC, --json, --help\n"
+
+/* An option of a command: where what it says goes. */
+struct option_row {
+	const char *name; /* NULL: the end of the rows */
+	bool *is_given;	  /* may be NULL */
+	/* At most one of these; without one it takes no argument. */
+	uint64_t *number;
+	const char **text;
+	const char *what; /* the number is: "an id" */
+};
+
+#define OPT_FLAG(name, ret_given)                                                                                      \
+	{                                                                                                              \
+		name, ret_given, NULL, NULL, NULL                                                                      \
+	}
+#define OPT_TEXT(name, ret_text)                                                                                       \
+	{                                                                                                              \
+		name, NULL, NULL, ret_text, NULL                                                                       \
+	}
+#define OPT_NUMBER(name, ret_given, ret_number, what)                                                                  \
+	{                                                                                                              \
+		name, ret_given, ret_number, NULL, what                                                                \
+	}
+#define OPT_END                                                                                                        \
+	{                                                                                                              \
+		NULL, NULL, NULL, NULL, NULL                                                                           \
+	}
+
+/* All of a command's arguments: the common options, its own (rows may be NULL), and, from argv[optind] on, between
+ * `least` and `most` others. TOOL_GO_ON, or the exit status. */
+int tool_arguments(struct tool *tool, int argc, char **argv, const struct option_row *rows, int least, int most);
+/* The options before a name of a command (`--version` among them where it is asked for): argv[optind] is that name.
+ * TOOL_GO_ON, or the exit status. */
+int tool_leading_options(struct tool *tool, int argc, char **argv, bool *is_version);
 /* A common option (or one that getopt did not know): TOOL_GO_ON, or the exit status. */
 int tool_option(struct tool *tool, int option);
-/* Exit status 2 with a line on stderr: printf format. */
-int tool_usage(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A whole unsigned number. */
 bool tool_parse_u64(const char *text, uint64_t *ret_value);
 /* The bytes that an argument stands for, behind what buf holds: its own, or what it says in hex. TOOL_GO_ON, or the
  * exit status. */
 int tool_parse_bytes(const struct tool *tool, const char *text, bool is_hex, struct buf *buf);
+/* What `len` hex digits say, behind what buf holds. -1: they are none, or out of memory. */
+int tool_parse_hex(const char *text, size_t len, struct buf *buf);
 /* TOOL_GO_ON, or the exit status. The number of arguments left must be between the two. */
 int tool_check_count(const struct tool *tool, int count, int least, int most);
+
+/* ---- commands of commands, the connection (main.c) ---- */
+
+int tool_print_help(void);
 /* TOOL_GO_ON, or the exit status, with the error reported. */
 int tool_connect(struct tool *tool);
 /* For a command of commands, called "GROUP NAME": runs the one that the arguments name, with the options before it. */
@@ -84,6 +125,8 @@ int tool_failed_about(
 int tool_failed_partly(const struct tool *tool, const char *what, const char *stream, const char *done);
 /* A failure of this side, printf format; EXIT_FAILED. */
 int tool_failed_here(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Wrong usage, printf format, to which "see ... --help" is added; EXIT_USAGE. */
+int tool_usage(const struct tool *tool, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int tool_exit_status(const ironwal_error *error);
 
 /* ---- standard output (output.c) ---- */
@@ -95,10 +138,17 @@ bool out_flush(void);
 /* A name for people: what would move the cursor, the backslash, and in what is not UTF-8 all that is not ASCII, come as
  * \xNN. */
 bool out_name(const char *name, size_t len);
+/* The bytes of an entry. On a terminal what would move the cursor, and what is no text, comes as \xNN, but newlines and
+ * tabs as they are; is_raw, and everywhere else, as it is. */
+bool out_entry(const void *entry, size_t len, bool is_raw);
+bool out_is_terminal(void);
 /* The reader has gone (asked for while there is nothing to write). */
 bool out_reader_gone(void);
 /* Flushes. status, or what a failed write makes of it: quiet if the reader has gone, else one line and EXIT_FAILED. */
 int out_end(const struct tool *tool, int status);
+
+/* "3 entries", "1 entry": the singular, and what its last letters become. */
+void out_count(uint64_t count, const char *one, const char *many);
 
 /* ---- JSON (json.c): one object a line ---- */
 

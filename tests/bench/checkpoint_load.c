@@ -71,16 +71,21 @@ static void make_existing(void)
 static void append_everywhere(ironwal *connection, ironwal_error *error)
 {
 	uint32_t shards = ironwal_shard_count(connection), id;
-	ironwal_append_result result;
+	ironwal_result *result;
+	int rc;
 	for (uint32_t i = 0; i < shards; i++) {
 		char name[IRONWAL_SHARD_NAME_MAX];
 		size_t len = ironwal_shard_name(i, name);
 		if (ironwal_submit_append(connection, name, len, "an entry of some bytes", 22, NULL, &id, error) != 0)
 			fail("append", error);
 	}
-	while (ironwal_in_flight(connection) > 0)
-		if (ironwal_wait_next(connection, &id, &result, error) < 0)
+	while ((rc = ironwal_wait_result(connection, &result, error)) > 0) {
+		ironwal_error_copy(error, ironwal_result_error(result));
+		if (ironwal_error_get_code(error) != IRONWAL_OK)
 			fail("append", error);
+	}
+	if (rc < 0)
+		fail("append", error);
 }
 
 static void print(const char *name, const struct histogram *histogram, const char *end)

@@ -236,7 +236,11 @@ class WithoutDaemon(unittest.TestCase):
                      ["checkpoint", "compact"], ["checkpoint", "compact", "--keep", "-1"],
                      ["checkpoint", "compact", "5"], ["checkpoint", "count", "--hex"], ["prune"], ["prune", "a", "b"]):
             err = run(*args, expect=USAGE)[1]
-            self.assertTrue(err.startswith("ironwal"), err)
+            if "--json" in args:
+                err = json.loads(err)["error"]["message"]
+            else:
+                self.assertTrue(err.startswith("ironwal"), err)
+            self.assertRegex(err, r"; see ironwal( [a-z]+)* --help$")
         self.assertIn("see ironwal checkpoint compact --help", run("checkpoint", "compact", expect=USAGE)[1])
 
     def answered(self, answer, *args, **kwargs):

@@ -21,6 +21,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "client_error.h"
 #include "clock.h"
 #include "frame.h"
 #include "ironwal.h"
@@ -343,6 +344,22 @@ static inline void stop(void)
 static inline int append(const char *entry, ironwal_append_result *result)
 {
 	return ironwal_append(c, "s", 1, entry, strlen(entry), NULL, result, err);
+}
+
+/* The next result, of an append: 1; -1 and the error, of that request or (with *ret_id 0) of waiting; 0: none. */
+static inline int next_append(uint32_t *ret_id, ironwal_append_result *ret_append)
+{
+	ironwal_result *result;
+	int rc = ironwal_wait_result(c, &result, err);
+	if (rc <= 0) {
+		*ret_id = rc < 0 ? 0 : *ret_id;
+		return rc;
+	}
+	*ret_id = ironwal_result_request_id(result);
+	if (ironwal_result_append(result, ret_append))
+		return 1;
+	*err = *ironwal_result_error(result);
+	return -1;
 }
 
 #define ASSERT_ERROR(error_code, error_fate, usable)                                                                   \

@@ -286,17 +286,17 @@ Test(client, answers_out_of_order)
 	uint32_t ids[3], id = 0;
 	ironwal_append_result result;
 	start(script_out_of_order);
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == 0, "nothing is in flight");
+	cr_assert(next_append(&id, &result) == 0, "nothing is in flight");
 	for (int i = 0; i < 3; i++)
 		cr_assert(ironwal_submit_append(c, "s", 1, "e", 1, NULL, &ids[i], err) == 0);
 	cr_assert(ironwal_in_flight(c) == 3);
 	cr_assert(ironwal_ping(c, err) == 0, "%s", ironwal_error_message(err));
 	const int order[] = {2, 0, 1};
 	for (int i = 0; i < 3; i++) {
-		cr_assert(ironwal_wait_next(c, &id, &result, err) == 1);
+		cr_assert(next_append(&id, &result) == 1);
 		cr_assert(id == ids[order[i]] && result.first == 10u + (unsigned)order[i]);
 	}
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == 0);
+	cr_assert(next_append(&id, &result) == 0);
 	cr_assert(ironwal_in_flight(c) == 0);
 	stop();
 }
@@ -326,7 +326,7 @@ Test(client, deep_pipeline_does_not_lock_up, .timeout = 120)
 			ironwal_error_message(err));
 	cr_assert(ironwal_flush(c, err) == 0, "%s", ironwal_error_message(err));
 	for (unsigned i = 0; i < DEEP; i++) {
-		cr_assert(ironwal_wait_next(c, &id, &result, err) == 1, "%s", ironwal_error_message(err));
+		cr_assert(next_append(&id, &result) == 1, "%s", ironwal_error_message(err));
 		cr_assert(result.first == i);
 	}
 	stop();
@@ -356,10 +356,10 @@ Test(client, bounds_on_what_is_in_flight)
 	cr_assert(ironwal_submit_append(c, "s", 1, "e", 1, NULL, &id, err) == -1);
 	ASSERT_ERROR(IRONWAL_ERR_AGAIN, IRONWAL_FATE_NOT_SENT, 1);
 	cr_assert(ironwal_error_is_retriable(err));
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == 1 && result.first == 0);
+	cr_assert(next_append(&id, &result) == 1 && result.first == 0);
 	cr_assert(ironwal_submit_append(c, "s", 1, "e", 1, NULL, &id, err) == 0);
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == 1 && result.first == 1);
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == 1 && result.first == 2);
+	cr_assert(next_append(&id, &result) == 1 && result.first == 1);
+	cr_assert(next_append(&id, &result) == 1 && result.first == 2);
 	stop();
 }
 

@@ -81,11 +81,11 @@ Test(client_faults, unsent_request_is_taken_back)
 	cr_assert(append("behind it", &result) == -1);
 	ASSERT_ERROR(IRONWAL_ERR_TIMEOUT, IRONWAL_FATE_NOT_SENT, 1);
 	uint32_t none = 99;
-	cr_assert(ironwal_wait_next(c, &none, &result, err) == -1 && none == 0, "still in flight");
+	cr_assert(next_append(&none, &result) == -1 && none == 0, "still in flight");
 	ASSERT_ERROR(IRONWAL_ERR_TIMEOUT, IRONWAL_FATE_NOT_A_WRITE, 1);
 	ironwal_set_timeout_ms(c, 60000);
 	set_step(&fake, 1);
-	cr_assert(ironwal_wait_next(c, &none, &result, err) == 1 && none == id && result.first == 1);
+	cr_assert(next_append(&none, &result) == 1 && none == id && result.first == 1);
 	cr_assert(ironwal_ping(c, err) == 0);
 	stop();
 }
@@ -176,14 +176,14 @@ Test(client_faults, each_request_has_its_own_fate)
 	cr_assert(ironwal_flush(c, err) == 0);
 	wait_step(&fake, 1);
 	cr_assert(ironwal_submit_append(c, "s", 1, "e", 1, NULL, &ids[2], err) == 0);
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == 1 && id == ids[0] && result.first == 5,
+	cr_assert(next_append(&id, &result) == 1 && id == ids[0] && result.first == 5,
 		"answered before the end");
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == -1 && id == ids[1]);
+	cr_assert(next_append(&id, &result) == -1 && id == ids[1]);
 	ASSERT_ERROR(IRONWAL_ERR_CONNECTION_LOST, IRONWAL_FATE_UNKNOWN, 0);
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == -1 && id == ids[2]);
+	cr_assert(next_append(&id, &result) == -1 && id == ids[2]);
 	ASSERT_ERROR(IRONWAL_ERR_CONNECTION_LOST, IRONWAL_FATE_NOT_SENT, 0);
 	cr_assert(ironwal_error_is_retriable(err));
-	cr_assert(ironwal_wait_next(c, &id, &result, err) == 0);
+	cr_assert(next_append(&id, &result) == 0);
 	cr_assert(ironwal_submit_append(c, "s", 1, "e", 1, NULL, &id, err) == -1);
 	ASSERT_ERROR(IRONWAL_ERR_CONNECTION_LOST, IRONWAL_FATE_NOT_SENT, 0);
 	cr_assert(ironwal_ping(c, err) == -1);
