@@ -185,7 +185,7 @@ static void live(uint64_t seed, struct count *count)
 	profile.faults = true;
 	struct io *io = sim_new(seed);
 	world_init(&world, io, seed, &profile);
-	for (unsigned cycle = 0; cycle < 6; cycle++) {
+	for (unsigned cycle = 0; cycle < 6 && !world.ruined; cycle++) {
 		snprintf(world.where, sizeof(world.where), "cycle %u of a life with faults", cycle);
 		for (uint64_t n = dice_below(&dice, 3); n > 0; n--) {
 			const struct fault *fault = &faults[dice_below(&dice, FAULT_COUNT)];
@@ -204,6 +204,8 @@ static void live(uint64_t seed, struct count *count)
 		sim_fail_clear(io);
 		world.armed = false;
 		world_abandon(&world);
+		if (world.ruined)
+			break;
 		if (dice_chance(&dice, 500) && !sim_is_dead(io)) {
 			sim_process_died(io);
 			sim_cut_power_never(io);

@@ -100,7 +100,7 @@ const char *profile_text(const struct profile *profile)
 		(unsigned long long)options->max_entries_per_segment, (unsigned long long)options->write_buffer_size,
 		options->compression == COMPRESSION_LZ4 ? "lz4" : "not packed",
 		options->read_strategy == READ_MMAP ? "mmap" : "standard_io",
-		(unsigned long long)options->block_cache_size, options->shard_count, profile->sharded ? " with checkpoints" : "",
-		(unsigned long long)options->async_sync_interval_ns);
+		(unsigned long long)options->block_cache_size, options->shard_count,
+		profile->sharded ? " with checkpoints" : "", (unsigned long long)options->async_sync_interval_ns);
 	return text;
 }

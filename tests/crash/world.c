@@ -201,6 +201,13 @@ struct request *world_append(struct world *world, unsigned stream, uint64_t coun
 	return request;
 }
 
+void world_truncate(struct world *world, unsigned stream, uint64_t safe_id)
+{
+	struct request *request = world_request(world, &world->streams[stream], OP_TRUNCATE);
+	request->op.safe_id = safe_id;
+	world_hand_in(world, request);
+}
+
 struct stream *world_found(struct world *world, const struct model_stream *stream)
 {
 	return engine_find(world->engine, stream->name, stream->name_len);

@@ -102,6 +102,7 @@ struct world {
 	uint64_t last_checkpoint, last_timestamp;
 	bool power_lost; /* since the last start that was looked at */
 	bool armed;	 /* faults may happen now: reads and starts may fail */
+	bool ruined;	 /* by faults: what is there is not the model's any more; world_abandon, and no more */
 	char where[160]; /* for the message of a failure */
 	struct totals totals;
 };
@@ -133,6 +134,10 @@ bool world_close(struct world *world, struct error *err);
 /* Single requests, for tests that want to know what they do. count 0: an empty batch. */
 struct request *world_append(struct world *world, unsigned stream, uint64_t count, bool batch);
 void world_sync(struct world *world);
+void world_truncate(struct world *world, unsigned stream, uint64_t safe_id);
+void world_create_checkpoint(struct world *world, uint64_t number);
+void world_compact_checkpoints(struct world *world, uint64_t keep);
+void world_prune(struct world *world, uint64_t number);
 
 /* Every entry of every stream is read and compared (world_open does it too). */
 void world_compare(struct world *world);

@@ -195,6 +195,7 @@ void world_check_recovered(struct world *world)
 bool world_open(struct world *world, struct error *err)
 {
 	struct engine_hooks hooks = {.no_threads = true};
+	uint64_t fired = sim_faults_fired(world->io);
 	if (engine_open(world->io, &world->profile.options, &hooks, &world->engine, err) != 0) {
 		world->engine = NULL;
 		if (!sim_is_dead(world->io) && !world->armed)
@@ -210,8 +211,14 @@ bool world_open(struct world *world, struct error *err)
 	totals->torn_tails_cut += stats.recovery.torn_tails_cut;
 	totals->files_set_aside += stats.recovery.files_set_aside;
 	totals->rewritten += stats.recovery.entries_rewritten;
-	if (stats.recovery.rot_found > 0)
-		world_fail(world, "rot was found where none is");
+	if (stats.recovery.rot_found > 0) {
+		/* A page that twice in a row could not be read is rot, and `truncate` goes on without it. */
+		world->ruined = world->armed && sim_faults_fired(world->io) - fired >= 2 &&
+				world->profile.options.on_corruption == ON_CORRUPTION_TRUNCATE;
+		if (!world->ruined)
+			world_fail(world, "rot was found where none is");
+		return false;
+	}
 	/* The power may have gone in the last moments of the start, which were no changes. */
 	world_check_recovered(world);
 	return true;

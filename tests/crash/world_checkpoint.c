@@ -197,15 +197,32 @@ static uint64_t number_at_random(struct world *world)
 	return world->last_checkpoint == 0 ? 1 : 1 + dice_below(&world->dice, world->last_checkpoint);
 }
 
+void world_create_checkpoint(struct world *world, uint64_t number)
+{
+	if (number > world->last_checkpoint)
+		world->last_checkpoint = number;
+	create(world, number);
+}
+
+void world_compact_checkpoints(struct world *world, uint64_t keep)
+{
+	struct checkpoint_request *request = request_of(world, OP_COMPACT_CHECKPOINTS, 0);
+	request->keep = request->checkpoint.keep = keep;
+	hand_in(world, request);
+}
+
+void world_prune(struct world *world, uint64_t number)
+{
+	prune(world, number);
+}
+
 void world_checkpoint_at_random(struct world *world)
 {
 	struct dice *dice = &world->dice;
 	const struct profile *profile = &world->profile;
 	uint64_t chance = dice_below(dice, 1000), below = profile->compact_per_mille;
 	if (chance < below) {
-		struct checkpoint_request *request = request_of(world, OP_COMPACT_CHECKPOINTS, 0);
-		request->keep = request->checkpoint.keep = dice_chance(dice, 200) ? UINT64_MAX : dice_below(dice, 6);
-		hand_in(world, request);
+		world_compact_checkpoints(world, dice_chance(dice, 200) ? UINT64_MAX : dice_below(dice, 6));
 	} else if (chance < (below += profile->prune_per_mille)) {
 		prune(world, number_at_random(world));
 	} else if (chance < below + profile->load_per_mille) {

@@ -59,6 +59,7 @@ enum sim_power_mode {
 	SIM_POWER_RANDOM, /* a seeded choice, as above */
 	SIM_LOSE_ALL,	  /* nothing that was not synced is there */
 	SIM_KEEP_ALL,	  /* all is there, but what a failed sync dropped */
+	SIM_CHOSEN,	  /* as sim_set_choices says */
 };
 
 /* Never NULL (out of memory ends the program). An empty directory. */
@@ -77,6 +78,13 @@ bool sim_is_dead(const struct io *io);
 
 /* Cuts the power if that was not done, decides what survived, and starts again: nothing is open, no cut is armed. */
 void sim_power_on(struct io *io, enum sim_power_mode mode);
+
+/* For SIM_CHOSEN: each thing that a power cut may keep or lose is decided by the next bit, from the lowest on (1: kept;
+ * behind the 64th: lost): each change of a name, each sector of which the bytes differ (one that has an older state
+ * since the last sync takes a second bit if it is lost), each size; a size that grew takes a second bit if it is lost,
+ * for half of it. How many bits the last sim_power_on used is told by sim_choices. */
+void sim_set_choices(struct io *io, uint64_t bits);
+unsigned sim_choices(const struct io *io);
 
 /* The process dies, the machine stays up: all that was written is there, nothing is open, no lock is held. Handles and
  * mappings of before answer -EBADF, and may still be closed. An armed power cut and faults stay. */

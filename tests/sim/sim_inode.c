@@ -387,6 +387,7 @@ void inode_sync_failed(struct inode *inode)
 struct fate {
 	enum sim_power_mode mode;
 	bool cut_kept;	      /* a truncation that was not synced did happen */
+	uint64_t size;	      /* what is behind it will not be there */
 	uint64_t kept_in_256; /* how likely a written sector is new */
 };
 
@@ -411,6 +412,13 @@ static void sector_survives(struct inode *inode, struct page *page, unsigned sec
 			memcpy(page->data + at, old, SECTOR_BYTES);
 	} else if (fate->mode == SIM_LOSE_ALL) {
 		memcpy(page->data + at, old, SECTOR_BYTES);
+	} else if (fate->mode == SIM_CHOSEN) {
+		if (start < fate->size && memcmp(page->data + at, old, SECTOR_BYTES) != 0 && !sim_choose(inode->sim)) {
+			const bool mid = (page->has_mid & bit) && memcmp(page->mid + at, old, SECTOR_BYTES) != 0 &&
+					 sim_choose(inode->sim);
+
+			memcpy(page->data + at, mid ? page->mid + at : old, SECTOR_BYTES);
+		}
 	} else if (fate->mode == SIM_POWER_RANDOM && rng_below(chance, 256) >= fate->kept_in_256) {
 		const bool mid = (page->has_mid & bit) && rng_below(chance, 2) == 0;
 
@@ -427,6 +435,11 @@ static uint64_t surviving_size(struct inode *inode, const struct fate *fate, boo
 	if (fate->mode == SIM_LOSE_ALL || (was_cut && !fate->cut_kept))
 		return inode->synced_size;
 	const uint64_t least = was_cut ? inode->low_size : inode->synced_size;
+	if (fate->mode == SIM_CHOSEN) {
+		if (inode->size == least || sim_choose(inode->sim))
+			return inode->size;
+		return sim_choose(inode->sim) ? least + (inode->size - least) / 2 : least;
+	}
 	switch (rng_below(chance, 4)) {
 	case 0:
 		return least;
@@ -467,9 +480,9 @@ void inode_survive(struct inode *inode, enum sim_power_mode mode)
 		fate.kept_in_256 = likelihoods[rng_below(chance, sizeof(likelihoods) / sizeof(*likelihoods))];
 		fate.cut_kept = was_cut && rng_below(chance, 2) == 0;
 	} else {
-		fate.cut_kept = was_cut && mode == SIM_KEEP_ALL;
+		fate.cut_kept = was_cut && (mode == SIM_KEEP_ALL || (mode == SIM_CHOSEN && sim_choose(inode->sim)));
 	}
-	const uint64_t size = surviving_size(inode, &fate, was_cut);
+	const uint64_t size = fate.size = surviving_size(inode, &fate, was_cut);
 
 	for (struct page *page = inode->listed, *next; page; page = next) {
 		next = page->next_listed;

@@ -128,6 +128,9 @@ struct sim {
 	struct io_map *maps;
 	uint64_t open_count, open_high, max_open, closed_unsynced;
 
+	uint64_t choice_bits; /* what is left of them */
+	unsigned choices;     /* used */
+
 	bool dead, cut_armed;
 	uint64_t cut_left;
 	struct fault faults[FAULTS_MAX];
@@ -159,6 +162,9 @@ struct verdict sim_judge(struct sim *sim, enum sim_kind kind, bool changes);
 void *sim_alloc(size_t size); /* zeroed, never NULL */
 uint64_t rng_next(struct rng *rng);
 uint64_t rng_below(struct rng *rng, uint64_t limit); /* limit > 0 */
+
+/* The next choice of SIM_CHOSEN. */
+bool sim_choose(struct sim *sim);
 
 /* ---- sim_inode.c ---- */
 

@@ -49,12 +49,32 @@ void sim_process_died(struct io *io)
 	sim->write_back_error = false;
 }
 
+void sim_set_choices(struct io *io, uint64_t bits)
+{
+	sim_of(io)->choice_bits = bits;
+}
+
+unsigned sim_choices(const struct io *io)
+{
+	return sim_of(io)->choices;
+}
+
+bool sim_choose(struct sim *sim)
+{
+	const bool kept = sim->choice_bits & 1;
+
+	sim->choice_bits >>= 1;
+	sim->choices++;
+	return kept;
+}
+
 void sim_power_on(struct io *io, enum sim_power_mode mode)
 {
 	struct sim *sim = sim_of(io);
 	const uint64_t wall = sim->monotonic + sim->wall_offset;
 
 	sim_process_died(io);
+	sim->choices = 0;
 	tree_survive(sim, mode);
 	sim->dead = false;
 	sim->cut_armed = false;

@@ -455,7 +455,7 @@ static void choose_changes(struct sim *sim, enum sim_power_mode mode)
 	for (struct change *change = sim->changes; change; change = change->next) {
 		if (in_order-- == 0)
 			break;
-		if (rng_below(chance, 256) < kept_in_256)
+		if (mode == SIM_CHOSEN ? sim_choose(sim) : rng_below(chance, 256) < kept_in_256)
 			apply_chosen(sim, change);
 	}
 }
