@@ -29,7 +29,8 @@ static int put_append(ironwal *connection, enum how how, enum method method, con
 	struct core_request request = call_request(method, how);
 	bool is_batch = method == METHOD_APPEND_BATCH;
 	struct mp_writer *w;
-	options_copy(&options, sizeof(options), given);
+	if (options_read(&options, sizeof(options), given, error) != 0)
+		return cerr_fate(error, IRONWAL_FATE_NOT_SENT, false);
 	bool has_expected = options.has_expected_id != 0, sync = options.sync != 0;
 	request.is_repeatable = has_expected;
 	request.count = count;
@@ -102,9 +103,15 @@ int ironwal_submit_append_batch(ironwal *connection, const char *stream, size_t 
 
 /* ---- settling ---- */
 
+/* One deadline for all the requests: each has what the ones before it left. */
+static void set_time_left(ironwal *connection, uint64_t deadline_ns)
+{
+	ironwal_set_timeout_ms(connection, deadline_left_ms(deadline_ns));
+}
+
 /* Whether the entries from id first on are these. 1, 0, or -1: it cannot be told. */
 static int are_there(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
-	size_t count, uint64_t first, ironwal_error *error)
+	size_t count, uint64_t first, uint64_t deadline_ns, ironwal_error *error)
 {
 	ironwal_read_options options = IRONWAL_READ_OPTIONS_INIT;
 	int same = 1;
@@ -113,6 +120,7 @@ static int are_there(ironwal *connection, const char *stream, size_t stream_len,
 		ironwal_entries *found;
 		options.start_id = first + done;
 		options.max_entries = count - done;
+		set_time_left(connection, deadline_ns);
 		if (ironwal_read(connection, stream, stream_len, &options, &found, error) != 0)
 			return -1;
 		size_t n = ironwal_entries_count(found);
@@ -130,47 +138,55 @@ static int are_there(ironwal *connection, const char *stream, size_t stream_len,
 	return same;
 }
 
+static int settle(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
+	size_t count, const ironwal_append_options *options, ironwal_fate *ret_fate, ironwal_append_result *ret_result,
+	struct ironwal_error *error)
+{
+	uint64_t actual = 0, deadline_ns = call_deadline_ns(connection, 0);
+	/* What a Conflict counts is as durable then as an append is by the server's mode. */
+	bool is_strict = strcmp(ironwal_sync_mode(connection), "strict") == 0;
+	if (append_and_wait(connection, count == 1 ? METHOD_APPEND : METHOD_APPEND_BATCH, stream, stream_len, entries,
+		    count, options, ret_result, error) == 0) {
+		*ret_fate = IRONWAL_FATE_WRITTEN;
+		return 0;
+	}
+	/* A stream that ends before the id may yet grow to it, and let the first one in. */
+	if (error->code != IRONWAL_ERR_CONFLICT || !ironwal_error_get_uint(error, "actual", &actual) ||
+		actual <= options->expected_id)
+		return -1;
+	int same = are_there(connection, stream, stream_len, entries, count, options->expected_id, deadline_ns, error);
+	if (same < 0)
+		return -1;
+	set_time_left(connection, deadline_ns);
+	if (same && options->sync && !is_strict && ironwal_sync(connection, stream, stream_len, error) != 0)
+		return -1;
+	*ret_fate = same ? IRONWAL_FATE_WRITTEN : IRONWAL_FATE_REFUSED;
+	if (same && ret_result != NULL) {
+		*ret_result = (ironwal_append_result){.first = options->expected_id};
+		ret_result->end = options->expected_id + count;
+		ret_result->durable = options->sync || is_strict;
+	}
+	return 0;
+}
+
 int ironwal_settle_append(ironwal *connection, const char *stream, size_t stream_len, const ironwal_bytes *entries,
 	size_t count, const ironwal_append_options *given, ironwal_fate *ret_fate, ironwal_append_result *ret_result,
 	ironwal_error *error)
 {
 	ironwal_append_options options = IRONWAL_APPEND_OPTIONS_INIT;
-	ironwal_append_result result;
 	struct ironwal_error own = {0};
-	uint64_t actual = 0;
-	options_copy(&options, sizeof(options), given);
+	if (options_read(&options, sizeof(options), given, error) != 0)
+		return cerr_fate(error, IRONWAL_FATE_UNKNOWN, false);
 	if (!options.has_expected_id || count == 0) {
 		cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT,
 			"settling takes the expected_id that the append carried, and its entries");
 		return cerr_fate(error, IRONWAL_FATE_UNKNOWN, false);
 	}
-	/* What a Conflict counts is as durable then as an append is by the server's mode. */
-	bool is_strict = strcmp(ironwal_sync_mode(connection), "strict") == 0;
-	int rc = append_and_wait(connection, count == 1 ? METHOD_APPEND : METHOD_APPEND_BATCH, stream, stream_len,
-		entries, count, &options, &result, &own);
-	if (rc == 0) {
-		*ret_fate = IRONWAL_FATE_WRITTEN;
-		if (ret_result != NULL)
-			*ret_result = result;
+	const int64_t timeout_ms = connection->timeout_ms;
+	int rc = settle(connection, stream, stream_len, entries, count, &options, ret_fate, ret_result, &own);
+	ironwal_set_timeout_ms(connection, timeout_ms);
+	if (rc == 0)
 		return 0;
-	}
-	/* A stream that ends before the id may yet grow to it, and let the first one in. */
-	if (own.code != IRONWAL_ERR_CONFLICT || !ironwal_error_get_uint(&own, "actual", &actual) ||
-		actual <= options.expected_id)
-		goto unknown;
-	int same = are_there(connection, stream, stream_len, entries, count, options.expected_id, &own);
-	if (same < 0)
-		goto unknown;
-	if (same && options.sync && !is_strict && ironwal_sync(connection, stream, stream_len, &own) != 0)
-		goto unknown;
-	*ret_fate = same ? IRONWAL_FATE_WRITTEN : IRONWAL_FATE_REFUSED;
-	if (same && ret_result != NULL) {
-		*ret_result = (ironwal_append_result){.first = options.expected_id};
-		ret_result->end = options.expected_id + count;
-		ret_result->durable = options.sync || is_strict;
-	}
-	return 0;
-unknown:
 	if (error != NULL)
 		*error = own;
 	return cerr_fate(error, IRONWAL_FATE_UNKNOWN, true);

@@ -56,7 +56,7 @@ int call_begin_plain(ironwal *connection, enum method method, enum how how, size
 	return call_begin(connection, &request, param_count, ret_writer, error);
 }
 
-static uint64_t call_deadline_ns(const ironwal *connection, uint64_t extra_ms)
+uint64_t call_deadline_ns(const ironwal *connection, uint64_t extra_ms)
 {
 	return deadline_add_ms(deadline_in_ms(connection->timeout_ms), extra_ms);
 }
@@ -66,16 +66,21 @@ int call_commit(ironwal *connection, uint64_t extra_ms, uint32_t *ret_msgid, iro
 	return core_commit(connection->core, call_deadline_ns(connection, extra_ms), ret_msgid, error);
 }
 
-int call_wait(
-	ironwal *connection, uint32_t msgid, uint64_t extra_ms, struct ironwal_result *ret_result, ironwal_error *error)
+int call_wait_until(ironwal *connection, uint32_t msgid, uint64_t deadline_ns, struct ironwal_result *ret_result,
+	ironwal_error *error)
 {
 	struct core_answer answer;
-	int rc =
-		core_wait(connection->core, msgid, call_deadline_ns(connection, extra_ms), &answer, &ret_result->error);
+	int rc = core_wait(connection->core, msgid, deadline_ns, &answer, &ret_result->error);
 	rc = result_make(connection, msgid, &answer, rc, ret_result);
 	if (rc != 0 && error != NULL)
 		*error = ret_result->error;
 	return rc;
+}
+
+int call_wait(
+	ironwal *connection, uint32_t msgid, uint64_t extra_ms, struct ironwal_result *ret_result, ironwal_error *error)
+{
+	return call_wait_until(connection, msgid, call_deadline_ns(connection, extra_ms), ret_result, error);
 }
 
 int submitted(ironwal *connection, int rc)
@@ -103,13 +108,17 @@ void put_bytes(struct mp_writer *writer, enum key key, const void *bytes, size_t
 	mp_write_bin(writer, bytes, len);
 }
 
-void options_copy(void *ret, size_t size, const void *given)
+int options_read(void *ret, size_t size, const void *given, ironwal_error *error)
 {
 	size_t given_size;
 	if (given == NULL)
-		return;
+		return 0;
 	memcpy(&given_size, given, sizeof(given_size)); /* struct_size is the first member of each */
+	if (given_size < sizeof(given_size))
+		return cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT,
+			"options: begin with their IRONWAL_..._OPTIONS_INIT (struct_size is %zu)", given_size);
 	memcpy(ret, given, given_size < size ? given_size : size);
+	return 0;
 }
 
 int field_u32(const struct fields *fields, enum key key, uint32_t *ret_value, struct error *err)

@@ -31,6 +31,10 @@ int call_begin_plain(ironwal *connection, enum method method, enum how how, size
  * to be freed all the same. */
 int call_wait(ironwal *connection, uint32_t msgid, uint64_t extra_ms, struct ironwal_result *ret_result,
 	ironwal_error *error);
+/* The same until a deadline, for calls that make more than one request: call_deadline_ns is that of the whole. */
+int call_wait_until(ironwal *connection, uint32_t msgid, uint64_t deadline_ns, struct ironwal_result *ret_result,
+	ironwal_error *error);
+uint64_t call_deadline_ns(const ironwal *connection, uint64_t extra_ms);
 /* The end of each ironwal_submit_...: passes on what put_... returned, and sends if it is worth it. */
 int submitted(ironwal *connection, int rc);
 
@@ -39,8 +43,9 @@ void put_stream(struct mp_writer *writer, const char *stream, size_t stream_len)
 void put_u64(struct mp_writer *writer, enum key key, uint64_t value);
 void put_bytes(struct mp_writer *writer, enum key key, const void *bytes, size_t len);
 
-/* The caller's struct of options may be that of an older release, and shorter; NULL: the defaults, which *ret holds. */
-void options_copy(void *ret, size_t size, const void *given);
+/* The caller's struct of options may be that of an older release, and shorter; NULL: the defaults, which *ret holds.
+ * -1: it has no size, so that nothing in it can be relied on (an expected_id that is passed over would be a lie). */
+int options_read(void *ret, size_t size, const void *given, ironwal_error *error);
 
 /* A number of 32 bits. */
 int field_u32(const struct fields *fields, enum key key, uint32_t *ret_value, struct error *err);

@@ -6,7 +6,6 @@
 
 #include "client_call.h"
 #include "client_memory.h"
-#include "clock.h"
 #include "frame.h"
 
 /* Before the server has said what its messages are limited to. */
@@ -124,10 +123,8 @@ static int read_options(const ironwal_options *given, ironwal_options *ret_optio
 {
 	const ironwal_options defaults = IRONWAL_OPTIONS_INIT;
 	*ret_options = defaults;
-	if (given != NULL && given->struct_size < sizeof(size_t))
-		return cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT,
-			"options: begin with IRONWAL_OPTIONS_INIT (struct_size is %zu)", given->struct_size);
-	options_copy(ret_options, sizeof(*ret_options), given);
+	if (options_read(ret_options, sizeof(*ret_options), given, error) != 0)
+		return -1;
 	if (ret_options->max_in_flight_count == 0 || ret_options->max_in_flight_count > CORE_IN_FLIGHT_MAX)
 		return cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT, "options: max_in_flight_count is 1 to %u",
 			CORE_IN_FLIGHT_MAX);
@@ -154,7 +151,7 @@ static ironwal *connection_new(const char *address, const ironwal_options *optio
 		return NULL;
 	connection->options = *options;
 	connection->timeout_ms = options->timeout_ms;
-	connection->dial.fd = -1;
+	connection->dial.fd = connection->dial.old_fd = -1;
 	connection->address = block_copy(&mem, address, strlen(address));
 	connection->client_name = block_copy(&mem, name, strlen(name));
 	connection->result = block_new(&mem, sizeof(*connection->result));
@@ -192,8 +189,8 @@ static int connect_step(ironwal *connection, unsigned events, ironwal_error *err
 		events = 0;
 	}
 	core_process(connection->core, events);
-	if (take_hello(connection, &own) == 0)
-		return 0;
+	if (take_hello(connection, &own) == 0) /* nonsense may have come right behind it */
+		return core_is_lost(connection->core) ? core_failure(connection->core, error) : 0;
 fail:
 	cerr_unusable(&own, true);
 	core_abort(connection->core, &own);
@@ -300,19 +297,23 @@ unsigned ironwal_events(const ironwal *connection)
 
 int64_t ironwal_next_deadline_ms(const ironwal *connection)
 {
-	uint64_t deadline_ns = next_deadline_ns(connection);
-	if (deadline_ns == DEADLINE_NEVER)
-		return -1;
-	uint64_t now_ns = clock_now_ns();
-	return deadline_ns <= now_ns ? 0 : (int64_t)((deadline_ns - now_ns + NS_PER_MS - 1) / NS_PER_MS);
+	const struct core *core = connection->core;
+	/* Nothing will happen on the descriptor to tell of these. */
+	bool is_news = (connection->ready && core_has_results(core)) || (core_is_lost(core) && !connection->lost_told);
+	return is_news ? 0 : deadline_left_ms(next_deadline_ns(connection));
 }
 
 int ironwal_process(ironwal *connection, unsigned events, ironwal_error *error)
 {
-	if (!connection->ready && !core_is_lost(connection->core))
-		return connect_step(connection, events, error);
+	if (!connection->ready && !core_is_lost(connection->core)) {
+		connection->lost_told = connect_step(connection, events, error) != 0;
+		return connection->lost_told ? -1 : 0;
+	}
 	core_process(connection->core, events);
-	return core_is_lost(connection->core) ? core_failure(connection->core, error) : 0;
+	if (!core_is_lost(connection->core))
+		return 0;
+	connection->lost_told = true;
+	return core_failure(connection->core, error);
 }
 
 /* ---- results ---- */
@@ -365,7 +366,7 @@ void ironwal_set_timeout_ms(ironwal *connection, int64_t timeout_ms)
 
 int ironwal_is_usable(const ironwal *connection)
 {
-	return core_is_usable(connection->core);
+	return connection->ready && core_is_usable(connection->core);
 }
 
 const char *ironwal_address(const ironwal *connection)

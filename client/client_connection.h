@@ -30,6 +30,7 @@ struct ironwal {
 	ironwal_options options;
 	/* while it connects */
 	bool dialing, ready;
+	bool lost_told; /* by ironwal_process */
 	struct dial dial;
 	uint64_t deadline_ns;
 	uint32_t hello_id; /* 0: not sent yet */
@@ -42,7 +43,7 @@ struct ironwal {
 	struct attached *attached;
 };
 
-/* -1 if it is NULL (closed), lost, or not ready: fate not a write. */
+/* -1 if it is NULL, which is what closing leaves to an iterator or a transaction: fate not a write. */
 int connection_check(const ironwal *connection, ironwal_error *error);
 
 void attach(struct attached *attached, ironwal *connection);

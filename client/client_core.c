@@ -14,6 +14,8 @@
 #define KEEP_BYTES ((size_t)4 << 20)
 /* Queued bytes from which a submit sends without being asked to. */
 #define NUDGE_BYTES ((size_t)65536)
+/* Reads before something expires: what has arrived is in time. Bounded, as a peer may never stop talking. */
+#define DRAIN_READS_MAX 64
 
 struct core {
 	struct transport *transport; /* NULL: not attached yet, or lost */
@@ -87,6 +89,11 @@ bool core_is_usable(const struct core *core)
 	return !core->lost && !core->write_failed;
 }
 
+bool core_has_results(const struct core *core)
+{
+	return core->slots.done_first != NO_SLOT;
+}
+
 uint32_t core_submitted(const struct core *core)
 {
 	return core->slots.submitted;
@@ -123,6 +130,7 @@ static void core_fail(struct core *core)
 	buf_free(&core->in);
 	buf_free(&core->out);
 	core->out_at = 0;
+	core->slots.deadline_ns = DEADLINE_NEVER;
 }
 
 void core_abort(struct core *core, const struct ironwal_error *reason)
@@ -204,9 +212,18 @@ int core_begin(struct core *core, const struct core_request *request, size_t par
 		core_failure(core, error);
 		return refuse(core, request, error);
 	}
-	if ((request->is_submitted && is_full(core)) || slots_full(&core->slots)) {
+	if (request->is_submitted && is_full(core)) {
 		cerr_set(error, IRONWAL_ERR_AGAIN, "%u requests are in flight, which is the limit: take results first",
+			core->slots.submitted);
+		return refuse(core, request, error);
+	}
+	if (slots_full(&core->slots)) {
+		/* There are no results that would make room: most of them were given up long ago. */
+		cerr_set(&core->failure, IRONWAL_ERR_TIMEOUT,
+			"%s did not answer %u requests in time; the connection was closed", core->address,
 			core->slots.waiting);
+		core_fail(core);
+		core_failure(core, error);
 		return refuse(core, request, error);
 	}
 	uint32_t index = slots_open(&core->slots, request);
@@ -243,22 +260,13 @@ int core_commit(struct core *core, uint64_t deadline_ns, uint32_t *ret_msgid, ir
 	return -1;
 }
 
-/* Not a byte of it has left: takes its frame out of what is queued, as if it had never been. */
-static void unqueue(struct core *core, const struct slot *slot)
+/* Takes the frames of the requests that are marked out of what is queued; the first one begins at from. */
+static void take_back(struct core *core, uint64_t from)
 {
-	uint64_t len = slot->to - slot->from;
-	uint8_t *frame = core->out.data + core->out_at + (slot->from - core->sent);
-	memmove(frame, frame + len, (size_t)(core->queued - slot->to));
-	core->out.len -= (size_t)len;
+	uint8_t *first = core->out.data + core->out_at + (from - core->sent);
+	size_t len = slots_take_back(&core->slots, first, (size_t)(core->queued - from), from);
+	core->out.len -= len;
 	core->queued -= len;
-	for (uint32_t i = 0; i < core->slots.count; i++) {
-		struct slot *other = &core->slots.table[i];
-		if (other != slot && (other->state == SLOT_WAITING || other->state == SLOT_GIVEN_UP) &&
-			other->from >= slot->to) {
-			other->from -= len;
-			other->to -= len;
-		}
-	}
 }
 
 /* ---- answers ---- */
@@ -319,10 +327,11 @@ static void take_response(struct core *core, struct slot *slot, struct span payl
 	}
 }
 
-static bool waits_for_answer(const struct core *core, const struct slot *slot)
+/* A server may refuse what it has read a part of; nothing else can be said of that. */
+static bool waits_for_answer(const struct core *core, const struct slot *slot, bool is_refusal)
 {
 	return (slot->state == SLOT_WAITING || slot->state == SLOT_GIVEN_UP || slot->answer_to_come) &&
-	       slot->from < core->sent;
+	       (is_refusal ? slot->from < core->sent : slot->to <= core->sent);
 }
 
 static void take_message(struct core *core, struct span payload)
@@ -344,7 +353,7 @@ static void take_message(struct core *core, struct span payload)
 		return;
 	}
 	struct slot *slot = slots_find(&core->slots, response.msgid);
-	if (slot == NULL || !waits_for_answer(core, slot))
+	if (slot == NULL || !waits_for_answer(core, slot, response.error.data != NULL))
 		core_fail_protocol(core, "it answered a request that was not asked");
 	else
 		take_response(core, slot, payload, &response);
@@ -377,7 +386,14 @@ static void take_frames(struct core *core)
 
 /* ---- moving bytes ---- */
 
-static void read_some(struct core *core)
+/* Whether there is room for answers that nobody waits for. */
+static bool is_reading(const struct core *core)
+{
+	return core->slots.kept_bytes == 0 || core->slots.kept_bytes < core->limits.in_flight_bytes;
+}
+
+/* False: there was nothing. */
+static bool read_some(struct core *core)
 {
 	struct buf *in = &core->in;
 	if (in->len == in->cap) {
@@ -389,7 +405,7 @@ static void read_some(struct core *core)
 		}
 		if (buf_set_capacity(in, want) != 0) {
 			core_fail_no_memory(core);
-			return;
+			return false;
 		}
 	}
 	ssize_t n = core->transport->ops->read(core->transport, in->data + in->len, in->cap - in->len);
@@ -401,6 +417,7 @@ static void read_some(struct core *core)
 	} else if (errno != EAGAIN && errno != EWOULDBLOCK) {
 		core_fail_lost(core, errno);
 	}
+	return n > 0;
 }
 
 static size_t to_write(const struct core *core)
@@ -451,8 +468,7 @@ static void expire(struct core *core, struct slot *slot)
 	slot->expired = true;
 	slot->fate = fate_without_answer(core, slot);
 	slot->answer_to_come = slot->to <= core->sent;
-	if (!slot->answer_to_come)
-		unqueue(core, slot);
+	slot->taken_back = !slot->answer_to_come;
 	slots_done(&core->slots, slot);
 }
 
@@ -461,9 +477,12 @@ static void expire_all(struct core *core)
 	struct slots *slots = &core->slots;
 	if (slots->deadline_ns == DEADLINE_NEVER)
 		return;
-	uint64_t now_ns = clock_now_ns();
+	uint64_t now_ns = clock_now_ns(), taken_back_from = UINT64_MAX;
 	if (now_ns < slots->deadline_ns)
 		return;
+	/* Who was busy for longer than a timeout gets the answers that have come meanwhile. */
+	for (int i = 0; i < DRAIN_READS_MAX && core->transport != NULL && is_reading(core) && read_some(core); i++)
+		;
 	slots->deadline_ns = DEADLINE_NEVER;
 	for (uint32_t i = 0; i < slots->count; i++) {
 		struct slot *slot = &slots->table[i];
@@ -477,8 +496,12 @@ static void expire_all(struct core *core)
 			return;
 		} else {
 			expire(core, slot);
+			if (slot->taken_back && slot->from < taken_back_from)
+				taken_back_from = slot->from;
 		}
 	}
+	if (taken_back_from != UINT64_MAX)
+		take_back(core, taken_back_from);
 }
 
 /* ---- without waiting ---- */
@@ -486,11 +509,6 @@ static void expire_all(struct core *core)
 int core_fd(const struct core *core)
 {
 	return core->transport != NULL ? core->transport->ops->fd(core->transport) : -1;
-}
-
-static bool is_reading(const struct core *core)
-{
-	return core->slots.kept_bytes == 0 || core->slots.kept_bytes < core->limits.in_flight_bytes;
 }
 
 unsigned core_events(const struct core *core)
@@ -594,19 +612,17 @@ static int slot_take(struct core *core, struct slot *slot, struct core_answer *r
 	return rc;
 }
 
-/* Nobody waits for it any longer. */
+/* Nobody waits for it any longer: what has begun to leave goes on, and its late answer will be dropped. */
 static void give_up(struct core *core, struct slot *slot)
 {
-	if (slot->to <= core->sent) {
-		slot->state = SLOT_GIVEN_UP; /* until the late answer comes */
-	} else if (slot->from >= core->sent) {
-		unqueue(core, slot);
-		core->slots.waiting--;
-		slots_release(&core->slots, slot);
-	} else {
+	if (slot->from < core->sent) {
 		slot->state = SLOT_GIVEN_UP;
-		fail_half_sent(core, slot);
+		return;
 	}
+	slot->taken_back = true;
+	take_back(core, slot->from);
+	core->slots.waiting--;
+	slots_release(&core->slots, slot);
 }
 
 static int wait_failed(struct core *core, struct slot *slot, struct core_answer *ret_answer, ironwal_error *error)
@@ -616,7 +632,12 @@ static int wait_failed(struct core *core, struct slot *slot, struct core_answer 
 	slot->answer.request.memory = NULL;
 	ret_answer->request = request;
 	ret_answer->payload = NULL;
-	give_up(core, slot);
+	if (slot->from < core->sent && slot->to > core->sent) {
+		slot->state = SLOT_GIVEN_UP;
+		fail_half_sent(core, slot);
+	} else {
+		give_up(core, slot);
+	}
 	timeout_error(core, method_name(request.method), error);
 	cerr_fate(error, fate, request.is_repeatable);
 	return cerr_unusable(error, !core_is_usable(core));

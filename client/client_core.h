@@ -55,6 +55,8 @@ void core_set_message_limits(struct core *core, uint64_t request_bytes, uint64_t
 bool core_is_lost(const struct core *core);
 /* Requests can be begun. If it is neither, the server takes nothing, and what it has said is still to be read. */
 bool core_is_usable(const struct core *core);
+/* core_next has something. */
+bool core_has_results(const struct core *core);
 /* Submitted ones whose results were not taken. */
 uint32_t core_submitted(const struct core *core);
 /* Why it was lost. Returns -1. */

@@ -60,7 +60,8 @@ static int start_tcp(struct dial *dial, const char *rest, ironwal_error *error)
 
 int dial_start(struct dial *dial, const char *address, uint64_t deadline_ns, ironwal_error *error)
 {
-	*dial = (struct dial){.address = address, .deadline_ns = deadline_ns, .fd = -1, .failure = ECONNREFUSED};
+	*dial = (struct dial){
+		.address = address, .deadline_ns = deadline_ns, .fd = -1, .old_fd = -1, .failure = ECONNREFUSED};
 	if (strncmp(address, "unix:", 5) == 0)
 		return start_unix(dial, address + 5, error);
 	if (strncmp(address, "tcp:", 4) == 0)
@@ -69,11 +70,19 @@ int dial_start(struct dial *dial, const char *address, uint64_t deadline_ns, iro
 		error, IRONWAL_ERR_INVALID_ARGUMENT, "address %s: expected unix:PATH or tcp:HOST:PORT", address);
 }
 
+static void close_old(struct dial *dial)
+{
+	if (dial->old_fd >= 0)
+		close(dial->old_fd);
+	dial->old_fd = -1;
+}
+
 void dial_end(struct dial *dial)
 {
 	if (dial->fd >= 0)
 		close(dial->fd);
 	dial->fd = -1;
+	close_old(dial);
 	if (dial->list != NULL)
 		freeaddrinfo(dial->list);
 	dial->list = dial->at = NULL;
@@ -81,10 +90,15 @@ void dial_end(struct dial *dial)
 
 /* ---- attempts ---- */
 
-static void close_attempt(struct dial *dial, int os_errno)
+/* A socket that was shown between two steps stays until the next one: what follows it so has another number, and who
+ * watches descriptors sees the change. */
+static void end_attempt(struct dial *dial, int os_errno)
 {
+	if (dial->old_fd < 0)
+		dial->old_fd = dial->fd;
+	else
+		close(dial->fd);
 	dial->failure = os_errno;
-	close(dial->fd);
 	dial->fd = -1;
 }
 
@@ -120,7 +134,7 @@ static bool attempt(struct dial *dial)
 	if (connect(dial->fd, sa, sa_len) == 0 || errno == EINPROGRESS || errno == EINTR)
 		return true;
 	bool is_full = dial->at == NULL && errno == EAGAIN; /* the backlog; and there is nothing to poll for */
-	close_attempt(dial, errno);
+	end_attempt(dial, errno);
 	if (is_full)
 		dial->until_ns = now_ns + RETRY_NS;
 	return is_full;
@@ -161,6 +175,7 @@ static void set_tcp_options(const struct dial *dial)
 
 enum dial_status dial_step(struct dial *dial, ironwal_error *error)
 {
+	close_old(dial);
 	for (;;) {
 		bool waits_to_retry = dial->fd < 0 && dial->until_ns != 0;
 		if (waits_to_retry && clock_now_ns() >= dial->deadline_ns) {
@@ -180,7 +195,7 @@ enum dial_status dial_step(struct dial *dial, ironwal_error *error)
 				set_tcp_options(dial);
 				return DIAL_CONNECTED;
 			}
-			close_attempt(dial, result);
+			end_attempt(dial, result);
 		}
 		dial->until_ns = 0;
 		if (!next_address(dial))

@@ -29,6 +29,7 @@ struct dial {
 	struct addrinfo *list, *at;
 	unsigned left;
 	int fd;		   /* -1: none at the moment */
+	int old_fd;	   /* was shown, and its attempt is over; -1: none */
 	uint64_t until_ns; /* of this attempt; with fd -1: when to try again */
 	int failure;	   /* errno of the last attempt */
 };

@@ -4,6 +4,7 @@
  */
 #include "client_entries.h"
 #include "client_memory.h"
+#include "clock.h"
 
 struct ironwal_iterator {
 	struct attached attached; /* to its connection */
@@ -25,19 +26,19 @@ static void on_closing(struct attached *attached)
 static int iterator_open(ironwal *connection, char *name, const struct source *source,
 	const ironwal_read_options *given, ironwal_iterator **ret_iterator, ironwal_error *error)
 {
-	const ironwal_read_options defaults = IRONWAL_READ_OPTIONS_INIT;
+	ironwal_read_options options = IRONWAL_READ_OPTIONS_INIT;
 	struct ironwal_iterator *iterator = block_new(block_mem(connection), sizeof(*iterator));
-	if (iterator == NULL) {
+	int rc = iterator != NULL ? options_read(&options, sizeof(options), given, error) : cerr_no_memory(error);
+	if (rc != 0) {
+		block_free(iterator);
 		block_free(name);
-		return cerr_no_memory(error);
+		return -1;
 	}
 	iterator->attached.closing_cb = on_closing;
 	attach(&iterator->attached, connection);
 	iterator->name = name;
 	iterator->source = *source;
-	iterator->options = defaults;
-	options_copy(&iterator->options, sizeof(iterator->options), given);
-	iterator->options.struct_size = sizeof(iterator->options);
+	iterator->options = options;
 	*ret_iterator = iterator;
 	return 0;
 }
@@ -64,12 +65,13 @@ int ironwal_iterator_buffered(const ironwal_iterator *iterator)
 	return iterator->entries != NULL && iterator->index < iterator->entries->count;
 }
 
-static int ask(struct ironwal_iterator *iterator, ironwal_error *error)
+static int ask(struct ironwal_iterator *iterator, uint64_t wait_ms, ironwal_error *error)
 {
+	ironwal_read_options options = iterator->options;
+	options.wait_ms = wait_ms;
 	if (connection_check(iterator->attached.connection, error) != 0)
 		return -1;
-	return put_read(iterator->attached.connection, BLOCKING, &iterator->source, &iterator->options,
-		&iterator->asked, error);
+	return put_read(iterator->attached.connection, BLOCKING, &iterator->source, &options, &iterator->asked, error);
 }
 
 /* Asks for what comes behind the entries, while they are given. Not at the end of the stream, if it is not followed:
@@ -80,35 +82,48 @@ static void ask_ahead(struct ironwal_iterator *iterator)
 	ironwal *connection = iterator->attached.connection;
 	if (entries->count == 0 || (entries->next >= entries->end && iterator->options.wait_ms == 0))
 		return;
-	if (ask(iterator, NULL) == 0)
+	if (ask(iterator, iterator->options.wait_ms, NULL) == 0)
 		core_process(connection->core, 0); /* so that it leaves now */
 }
 
-static int wait_for_answer(struct ironwal_iterator *iterator, ironwal_entries **ret_entries, ironwal_error *error)
+static int wait_for_answer(
+	struct ironwal_iterator *iterator, uint64_t deadline_ns, ironwal_entries **ret_entries, ironwal_error *error)
 {
 	struct ironwal_result result;
 	uint32_t id = iterator->asked;
 	iterator->asked = 0;
-	if (call_wait(iterator->attached.connection, id, iterator->options.wait_ms, &result, error) != 0)
+	if (call_wait_until(iterator->attached.connection, id, deadline_ns, &result, error) != 0)
 		return -1;
 	*ret_entries = result.entries;
 	return 0;
 }
 
-/* The next answer. */
+/* Asks, if nothing is asked for yet, and waits. */
+static int next_answer(struct ironwal_iterator *iterator, ironwal_entries **ret_entries, ironwal_error *error)
+{
+	if (connection_check(iterator->attached.connection, error) != 0)
+		return -1;
+	uint64_t wait_ms = iterator->options.wait_ms, wait_until_ns = deadline_add_ms(clock_now_ns(), wait_ms);
+	uint64_t deadline_ns = call_deadline_ns(iterator->attached.connection, wait_ms);
+	if (iterator->asked != 0) {
+		if (wait_for_answer(iterator, deadline_ns, ret_entries, error) != 0)
+			return -1;
+		if ((*ret_entries)->count > 0)
+			return 0;
+		/* Of a while ago: there may be something by now. What was waited for counts. */
+		ironwal_entries_free(*ret_entries);
+		if (wait_until_ns != DEADLINE_NEVER)
+			wait_ms = (uint64_t)deadline_left_ms(wait_until_ns);
+	}
+	if (ask(iterator, wait_ms, error) != 0)
+		return -1;
+	return wait_for_answer(iterator, deadline_ns, ret_entries, error);
+}
+
 static int fetch(struct ironwal_iterator *iterator, ironwal_error *error)
 {
-	ironwal_entries *entries = NULL;
-	if (iterator->asked != 0) {
-		if (wait_for_answer(iterator, &entries, error) != 0)
-			return -1;
-		if (entries->count == 0) {
-			/* Of a while ago: there may be something by now. */
-			ironwal_entries_free(entries);
-			entries = NULL;
-		}
-	}
-	if (entries == NULL && (ask(iterator, error) != 0 || wait_for_answer(iterator, &entries, error) != 0))
+	ironwal_entries *entries;
+	if (next_answer(iterator, &entries, error) != 0)
 		return -1;
 	ironwal_entries_free(iterator->entries);
 	iterator->entries = entries;

@@ -229,7 +229,8 @@ static int read_submitted(ironwal *connection, const struct source *source, cons
 	uint32_t *ret_request_id, ironwal_error *error)
 {
 	ironwal_read_options options = IRONWAL_READ_OPTIONS_INIT;
-	options_copy(&options, sizeof(options), given);
+	if (options_read(&options, sizeof(options), given, error) != 0)
+		return -1;
 	return submitted(connection, put_read(connection, SUBMITTED, source, &options, ret_request_id, error));
 }
 
@@ -238,8 +239,8 @@ static int read_and_wait(ironwal *connection, const struct source *source, const
 {
 	ironwal_read_options options = IRONWAL_READ_OPTIONS_INIT;
 	uint32_t id;
-	options_copy(&options, sizeof(options), given);
-	if (put_read(connection, BLOCKING, source, &options, &id, error) != 0)
+	if (options_read(&options, sizeof(options), given, error) != 0 ||
+		put_read(connection, BLOCKING, source, &options, &id, error) != 0)
 		return -1;
 	return wait_for_entries(connection, id, options.wait_ms, ret_entries, error);
 }

@@ -90,7 +90,8 @@ int result_make(
 			rc = read_failed(connection, request, rc, &err, result);
 	} else if (request->method == METHOD_SHARD_APPEND_BATCH) {
 		read_refused_positions(connection, answer, result);
-	} else if (request->method == METHOD_PRUNE_BEFORE_CHECKPOINT && result->error.code == IRONWAL_ERR_IO) {
+	} else if (request->method == METHOD_PRUNE_BEFORE_CHECKPOINT && result->error.code == IRONWAL_ERR_IO &&
+		   result->error.fate == IRONWAL_FATE_REFUSED) {
 		/* One shard's failure says nothing of the others. */
 		cerr_fate(&result->error, IRONWAL_FATE_UNKNOWN, true);
 	}

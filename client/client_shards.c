@@ -46,7 +46,10 @@ static int append_begin(ironwal *connection, struct core_request *request, size_
 	const ironwal_shard_append_options *given, struct mp_writer **ret_writer, ironwal_error *error)
 {
 	ironwal_shard_append_options options = IRONWAL_SHARD_APPEND_OPTIONS_INIT;
-	options_copy(&options, sizeof(options), given);
+	if (options_read(&options, sizeof(options), given, error) != 0) {
+		block_free(request->memory);
+		return cerr_fate(error, IRONWAL_FATE_NOT_SENT, false);
+	}
 	bool sync = options.sync != 0;
 	if (call_begin(connection, request, param_count + sync, ret_writer, error) != 0)
 		return -1;

@@ -4,6 +4,7 @@
 
 #include "client_memory.h"
 #include "client_transport.h"
+#include "frame.h"
 
 /* msgid: the slot's index below, its generation (never 0) above; so 0 is never used, and an answer that comes twice
  * finds another generation. */
@@ -82,7 +83,7 @@ uint32_t slots_open(struct slots *slots, const struct core_request *request)
 	uint16_t generation = (uint16_t)(slot->generation + 1);
 	slot->state = SLOT_OPEN;
 	slot->generation = generation != 0 ? generation : 1;
-	slot->lost = slot->expired = slot->answer_to_come = false;
+	slot->lost = slot->expired = slot->answer_to_come = slot->taken_back = false;
 	slot->answer.request = *request;
 	slot->answer.tag = NULL;
 	return index;
@@ -117,6 +118,8 @@ void slots_done(struct slots *slots, struct slot *slot)
 	if (!slot->answer.request.is_submitted)
 		return; /* core_wait looks at it */
 	slots->held_bytes -= slot->to - slot->from;
+	if (slots->held_bytes == 0)
+		slots->deadline_ns = DEADLINE_NEVER; /* an idle connection wakes nobody up */
 	if (slot->answer.payload != NULL)
 		slots->kept_bytes += slot->answer.payload_len;
 	slot->next = NO_SLOT;
@@ -125,6 +128,33 @@ void slots_done(struct slots *slots, struct slot *slot)
 	else
 		slots->table[slots->done_last].next = index;
 	slots->done_last = index;
+}
+
+/* The request whose frame begins these bytes. */
+static struct slot *slot_of_frame(const struct slots *slots, const uint8_t *frame, size_t have, size_t *ret_len)
+{
+	struct span payload = {0};
+	struct mp_value value = {0};
+	(void)frame_next(frame, have, UINT32_MAX, &payload, ret_len);
+	struct mp_reader reader = mp_reader_of(payload);
+	for (int i = 0; i < 3; i++) /* the array, the type, the msgid */
+		(void)mp_read(&reader, &value);
+	return slots_find(slots, (uint32_t)value.u64);
+}
+
+size_t slots_take_back(struct slots *slots, uint8_t *frames, size_t len, uint64_t from)
+{
+	size_t at = 0, end = 0, frame_len;
+	for (; at < len; at += frame_len) {
+		struct slot *slot = slot_of_frame(slots, frames + at, len - at, &frame_len);
+		if (slot->taken_back)
+			continue;
+		memmove(frames + end, frames + at, frame_len);
+		slot->from = from + end;
+		end += frame_len;
+		slot->to = from + end;
+	}
+	return len - end;
 }
 
 void slots_release(struct slots *slots, struct slot *slot)

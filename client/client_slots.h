@@ -58,6 +58,7 @@ struct slot {
 	struct error *refusal;	   /* a block: what the server said */
 	struct core_answer answer; /* of which request and tag count from the beginning */
 	bool answer_to_come;
+	bool taken_back; /* none of its frame has left, nor will */
 	ironwal_fate fate;
 };
 
@@ -69,7 +70,7 @@ struct slots {
 	uint32_t submitted;   /* is_submitted, until taken */
 	uint64_t held_bytes;  /* of submitted requests without an answer */
 	uint64_t kept_bytes;  /* of answers to submitted requests, until taken */
-	uint64_t deadline_ns; /* no deadline of a waiting slot is before it */
+	uint64_t deadline_ns; /* no deadline of a submitted one that waits is before it; never, if none waits */
 	uint32_t done_first, done_last;
 };
 
@@ -86,6 +87,9 @@ uint32_t slots_msgid(const struct slots *slots, const struct slot *slot);
 struct slot *slots_find(const struct slots *slots, uint32_t msgid);
 /* It is not waited for any more; what it became is filled in before. A given up one is released. */
 void slots_done(struct slots *slots, struct slot *slot);
+/* The frames in these len bytes, which begin at `from` in the stream to the server, without those of the requests that
+ * are taken_back, as if they had never been: in one pass, however many there are. Returns how many bytes that were. */
+size_t slots_take_back(struct slots *slots, uint8_t *frames, size_t len, uint64_t from);
 /* Takes it out, whatever it is; frees what hangs on it. */
 void slots_release(struct slots *slots, struct slot *slot);
 /* The oldest result of a submitted request, out of the queue; NULL: there is none. */

@@ -25,18 +25,21 @@ uint64_t deadline_in_ms(int64_t timeout_ms)
 	return deadline_add_ms(clock_now_ns(), (uint64_t)timeout_ms);
 }
 
+int64_t deadline_left_ms(uint64_t deadline_ns)
+{
+	if (deadline_ns == DEADLINE_NEVER)
+		return -1;
+	uint64_t now_ns = clock_now_ns();
+	return deadline_ns <= now_ns ? 0 : (int64_t)((deadline_ns - now_ns - 1) / NS_PER_MS + 1);
+}
+
 int deadline_poll(int fd, short events, uint64_t deadline_ns)
 {
 	struct pollfd p = {.fd = fd, .events = events};
 	for (;;) {
-		int wait_ms = -1;
-		if (deadline_ns != DEADLINE_NEVER) {
-			uint64_t now = clock_now_ns();
-			/* Rounded up: a poll that ends early by a fraction would spin. */
-			uint64_t left_ms = now >= deadline_ns ? 0 : (deadline_ns - now + NS_PER_MS - 1) / NS_PER_MS;
-			wait_ms = left_ms > 1000000 ? 1000000 : (int)left_ms;
-		}
-		int n = poll(&p, 1, wait_ms);
+		/* Rounded up: a poll that ends early by a fraction would spin. */
+		int64_t left_ms = deadline_left_ms(deadline_ns);
+		int n = poll(&p, 1, left_ms > 1000000 ? 1000000 : (int)left_ms);
 		if (n > 0 || (n < 0 && errno != EINTR))
 			return n;
 		if (n == 0 && deadline_ns != DEADLINE_NEVER && clock_now_ns() >= deadline_ns)

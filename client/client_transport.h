@@ -33,6 +33,8 @@ struct transport {
 #define DEADLINE_NEVER UINT64_MAX
 uint64_t deadline_in_ms(int64_t timeout_ms);
 uint64_t deadline_add_ms(uint64_t deadline_ns, uint64_t ms);
+/* Until then, rounded up; 0: it has passed; -1: never. */
+int64_t deadline_left_ms(uint64_t deadline_ns);
 /* poll(2) for events on fd until the deadline, through EINTR. >0 ready, 0 the deadline passed, -1 with errno. */
 int deadline_poll(int fd, short events, uint64_t deadline_ns);
 

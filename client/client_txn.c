@@ -18,9 +18,12 @@ struct ironwal_txn {
 /* What is in a batch request besides its entries, at most. */
 #define BATCH_OVERHEAD_BYTES 512
 
-static void bind_to(ironwal_txn *txn, ironwal *connection)
+/* A connection that is not ready yet does not know its limits: until then those of the one before count. */
+static void learn_limits(ironwal_txn *txn)
 {
-	attach(&txn->attached, connection);
+	const ironwal *connection = txn->attached.connection;
+	if (connection == NULL || !connection->ready)
+		return;
 	txn->max_entry_bytes = ironwal_max_entry_bytes(connection);
 	txn->max_message_bytes = ironwal_max_message_bytes(connection);
 }
@@ -29,6 +32,8 @@ int ironwal_txn_begin(
 	ironwal *connection, const char *stream, size_t stream_len, ironwal_txn **ret_txn, ironwal_error *error)
 {
 	const struct mem *mem = block_mem(connection);
+	if (!connection->ready && core_is_lost(connection->core))
+		return core_failure(connection->core, error);
 	if (!connection->ready)
 		return cerr_set(error, IRONWAL_ERR_AGAIN, "the connection to %s is not ready yet", connection->address);
 	struct ironwal_txn *txn = block_new(mem, sizeof(*txn));
@@ -41,13 +46,15 @@ int ironwal_txn_begin(
 	txn->stream = copy;
 	txn->stream_len = stream_len;
 	txn->bytes.mem = block_mem(txn);
-	bind_to(txn, connection);
+	attach(&txn->attached, connection);
+	learn_limits(txn);
 	*ret_txn = txn;
 	return 0;
 }
 
 int ironwal_txn_add(ironwal_txn *txn, const void *entry, size_t entry_len, ironwal_error *error)
 {
+	learn_limits(txn);
 	if (entry_len > txn->max_entry_bytes)
 		return cerr_too_large(error, "bytes of the entry", txn->max_entry_bytes, entry_len);
 	if (txn->count == ARRAY_ELEMENTS_MAX)
@@ -82,7 +89,7 @@ static ironwal_bytes *entries_of(const ironwal_txn *txn)
 	ironwal_bytes *entries = block_array(block_mem(txn), txn->count + 1, sizeof(*entries));
 	size_t from = 0;
 	for (size_t i = 0; entries != NULL && i < txn->count; i++) {
-		entries[i].data = txn->bytes.data + from;
+		entries[i].data = txn->bytes.data != NULL ? txn->bytes.data + from : NULL; /* all are empty */
 		entries[i].len = txn->ends[i] - from;
 		from = txn->ends[i];
 	}
@@ -136,7 +143,7 @@ void ironwal_txn_clear(ironwal_txn *txn)
 void ironwal_txn_rebind(ironwal_txn *txn, ironwal *connection)
 {
 	detach(&txn->attached);
-	bind_to(txn, connection);
+	attach(&txn->attached, connection);
 }
 
 void ironwal_txn_free(ironwal_txn *txn)

@@ -10,7 +10,8 @@
  *
  * Results: functions that can fail return 0 for success and -1 for an error, unless they say otherwise. What is behind
  * a `ret_` parameter is only written on success. The error goes to the caller's `ironwal_error`; NULL is legal there
- * for those who do not care.
+ * for those who do not care. Options whose struct_size is not set (see their ..._INIT) are
+ * IRONWAL_ERR_INVALID_ARGUMENT: nothing in them is passed over in silence.
  *
  * Time: every call that talks to the server has one deadline for all that it does (names, addresses, writing, reading):
  * the connection's timeout, in milliseconds, counted from the call. A call that ends by its deadline says what became
@@ -250,7 +251,8 @@ typedef struct ironwal_append_result {
 	int durable;
 } ironwal_append_result;
 
-/* Appends one entry. After an error ironwal_error_fate tells whether it may be there all the same. */
+/* Appends one entry. After an error ironwal_error_fate tells whether it may be there all the same. ret_result may be
+ * NULL, here and in what follows. */
 IRONWAL_API int ironwal_append(ironwal *connection, const char *stream, size_t stream_len, const void *entry,
 	size_t entry_len, const ironwal_append_options *options, ironwal_append_result *ret_result,
 	ironwal_error *error);
@@ -416,12 +418,13 @@ IRONWAL_API size_t ironwal_shard_name(uint32_t shard, char ret_name[IRONWAL_SHAR
 /* Begin with IRONWAL_SHARD_APPEND_OPTIONS_INIT. NULL means just that. */
 typedef struct ironwal_shard_append_options {
 	size_t struct_size;
-	int sync; /* not 0: on disk before it is answered, whatever the server's mode */
+	int sync;     /* not 0: on disk before it is answered, whatever the server's mode */
+	int reserved; /* 0 */
 } ironwal_shard_append_options;
 
 #define IRONWAL_SHARD_APPEND_OPTIONS_INIT                                                                              \
 	{                                                                                                              \
-		sizeof(ironwal_shard_append_options), 0                                                                \
+		sizeof(ironwal_shard_append_options), 0, 0                                                             \
 	}
 
 typedef struct ironwal_key_value {

@@ -44,16 +44,19 @@ IRONWAL_API ironwal_state ironwal_get_state(const ironwal *connection);
 #define IRONWAL_WRITABLE 2u
 
 /* The descriptor to watch, the connection's own: it is neither read nor closed by others. It can change, or be -1 for a
- * moment, while the state is CONNECTING (a host may have several addresses); -1 when the connection is lost. */
+ * moment, while the state is CONNECTING (a host may have several addresses; one that follows at once has another
+ * number); -1 when the connection is lost. */
 IRONWAL_API int ironwal_fd(const ironwal *connection);
 /* What to watch it for: IRONWAL_READABLE, IRONWAL_WRITABLE, both, or 0. It is not READABLE while the answers that
  * nobody has taken hold max_in_flight_bytes. */
 IRONWAL_API unsigned ironwal_events(const ironwal *connection);
-/* Milliseconds until ironwal_process is to be called even if nothing happens on the descriptor, rounded up; 0: now; -1:
- * never. */
+/* Milliseconds until ironwal_process is to be called even if nothing happens on the descriptor, rounded up; -1: never.
+ * 0: now; so too while there are results to take, and when the connection was lost and ironwal_process has not said so
+ * yet. */
 IRONWAL_API int64_t ironwal_next_deadline_ms(const ironwal *connection);
 /* Writes and reads what goes without waiting, and ends requests whose deadlines have passed. events: what is the case
- * on the descriptor (an error or a hang-up counts as READABLE); 0 is legal, and so is to name what is not the case.
+ * on the descriptor (an error or a hang-up counts as READABLE); 0 is legal, and so is to name what is not the case. It
+ * may leave more to read for the next time: watch the descriptor by level, not by edge.
  * -1: the connection is lost (each time it is called then); the error says why. */
 IRONWAL_API int ironwal_process(ironwal *connection, unsigned events, ironwal_error *error);
 
@@ -120,17 +123,21 @@ IRONWAL_API ironwal_value *ironwal_result_take_value(ironwal_result *result);
 
 /* ---- requests -------------------------------------------------------------------------------------------------- */
 
-/* All of them: 0, and *ret_request_id (never 0, and not that of another request in flight) is how the result will name
- * it. -1: nothing is queued (fate: not sent), with
+/* All of them: 0, and *ret_request_id (which has to be given; never 0, and not that of another request in flight) is
+ * how the result will name it. -1: nothing is queued (fate: not sent), with
  *   IRONWAL_ERR_AGAIN   as much is in flight as the options allow: take a result and try again; or the connection is
  *                       not ready yet
  *   IRONWAL_ERR_TOO_LARGE, and whatever else the blocking call finds by itself
  * Their parameters are those of the blocking calls; what is passed in is copied. Each has the connection's timeout as
  * its deadline, counted from the submit. A request whose deadline passes before the first byte of it was sent is taken
- * back (fate: not sent); one of which only a part was taken by then ends the connection.
+ * back (fate: not sent); one of which only a part was taken by then ends the connection. An answer that has arrived
+ * when the deadline is looked at is in time. Answers that are late are waited for in the background; when they and what
+ * is in flight are more than 65,536, the connection ends with IRONWAL_ERR_TIMEOUT.
  *
- * Requests of one connection that append to one stream are applied in the order in which they were submitted. They are
- * sent when much is queued, by ironwal_flush, ironwal_process, and by all that waits. */
+ * Requests of one connection that append to one stream are applied in the order in which they were submitted. (Of
+ * several that expect consecutive ids, where somebody else's entry came first, only the first is a Conflict: the others
+ * are written behind it.) They are sent when much is queued, by ironwal_flush, ironwal_process, and by all that waits.
+ */
 
 IRONWAL_API int ironwal_submit_ping(ironwal *connection, uint32_t *ret_request_id, ironwal_error *error);
 

@@ -85,6 +85,11 @@ struct error_text *error_text_field(struct error *e, enum error_field field);
 
 bool error_has(const struct error *e, enum error_field field);
 
+/* On the heap, for whoever is told of it later: read it, then error_free. Never NULL: without memory it is one of a few
+ * that are always there, Io with ENOMEM and the same outcome. */
+struct error *error_copy(const struct error *from);
+void error_free(struct error *e); /* NULL is legal */
+
 /* "Io", "Corruption", ... Never NULL. For ERR_OTHER use e->code_name. */
 const char *error_code_name(enum error_code code);
 /* ERR_OTHER for a name not in the table. */

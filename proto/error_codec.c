@@ -105,7 +105,7 @@ static bool next_pair(
 
 void error_decode(struct span map, struct error *ret_error)
 {
-	struct mp_reader reader = {map.data, map.data + map.len};
+	struct mp_reader reader = mp_reader_of(map);
 	struct mp_value header;
 	struct span key, value, code = {0}, message = {0};
 	bool failed = map.data == NULL || mp_read(&reader, &header) != 0 || header.type != MP_MAP;

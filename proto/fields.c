@@ -359,8 +359,8 @@ int field_u64_array(const struct fields *fields, enum key key, struct u64_array 
 
 struct u64_iter u64_iter_of(const struct u64_array *array)
 {
-	return (struct u64_iter){
-		.at = array->elements.data, .end = array->elements.data + array->elements.len, .left = array->count};
+	struct mp_reader reader = mp_reader_of(array->elements);
+	return (struct u64_iter){.at = reader.at, .end = reader.end, .left = array->count};
 }
 
 bool u64_iter_next(struct u64_iter *iter, uint64_t *ret_value)

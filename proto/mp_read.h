@@ -52,7 +52,8 @@ struct mp_reader {
 
 static inline struct mp_reader mp_reader_of(struct span span)
 {
-	return (struct mp_reader){span.data, span.data + span.len};
+	/* Of what is not there: no bytes. (Adding even 0 to NULL is not C.) */
+	return (struct mp_reader){span.data, span.data != NULL ? span.data + span.len : NULL};
 }
 
 int mp_read(struct mp_reader *reader, struct mp_value *ret_value);

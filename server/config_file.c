@@ -61,6 +61,8 @@ static const char *objection(const char *line)
 {
 	const char *equals = strchr(line, '='), *colon = strchr(line, ':');
 
+	if (strncmp(line, "\xef\xbb\xbf", 3) == 0) /* libinih would pass over it, too */
+		return "expected key = value";
 	if (line[0] == '[')
 		return "sections are not known here: expected key = value";
 	if (line[0] == ';')
@@ -116,8 +118,10 @@ static bool read_line(struct reader *reader, char *line)
 	while (len > 0 && is_blank(line[len - 1]))
 		len--;
 	line[len] = '\0';
-	if (reader->line == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0)
-		memmove(line, line + 3, len - 2);
+	if (reader->line == 1 && strncmp(line, "\xef\xbb\xbf", 3) == 0) {
+		size_t bom = 3 + strspn(line + 3, " \t");
+		memmove(line, line + bom, len + 1 - bom);
+	}
 	if (c == EOF && len == 0)
 		return false;
 	if (reader->line > FILE_MAX_LINES) {

@@ -85,8 +85,7 @@ static void follow(struct driven *one)
 	unsigned wanted = writer_events(one->writer);
 	int events = (wanted & IRONWAL_READABLE ? UV_READABLE : 0) | (wanted & IRONWAL_WRITABLE ? UV_WRITABLE : 0);
 	int64_t deadline_ms = writer_deadline_ms(one->writer, (int64_t)uv_now(one->timer.loop));
-	/* While it connects, what has the same number may be another socket, of which libuv would not know. */
-	if (fd != one->fd || writer_is_connecting(one->writer))
+	if (fd != one->fd)
 		stop_watching(one);
 	if (fd >= 0 && !one->poll)
 		watch(one, fd);

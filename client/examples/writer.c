@@ -309,11 +309,6 @@ void writer_turn(struct writer *writer, unsigned events, int64_t now_ms)
 	}
 }
 
-int writer_is_connecting(const struct writer *writer)
-{
-	return writer->wal && ironwal_get_state(writer->wal) == IRONWAL_STATE_CONNECTING;
-}
-
 int writer_fd(const struct writer *writer)
 {
 	return writer->wal ? ironwal_fd(writer->wal) : -1;
@@ -332,8 +327,6 @@ int64_t writer_deadline_ms(const struct writer *writer, int64_t now_ms)
 		return -1;
 	if (!writer->wal)
 		return retry_ms;
-	if (ironwal_get_state(writer->wal) == IRONWAL_STATE_LOST)
-		return 0;
 	deadline_ms = ironwal_next_deadline_ms(writer->wal);
 	/* Ready, and nothing in flight: it waits for its next attempt. */
 	if (writer->was_ready && writer->in_flight == 0 && (deadline_ms < 0 || retry_ms < deadline_ms))

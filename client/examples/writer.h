@@ -35,8 +35,6 @@ struct writer *writer_new(const char *address, const char *stream, uint64_t coun
 void writer_free(struct writer *writer);
 
 enum writer_state writer_get_state(const struct writer *writer);
-/* 1 while the connection is being made: the descriptor may then become another one under the same number. */
-int writer_is_connecting(const struct writer *writer);
 /* -1: none now. */
 int writer_fd(const struct writer *writer);
 /* IRONWAL_READABLE, IRONWAL_WRITABLE, both or 0. */

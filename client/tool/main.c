@@ -9,7 +9,7 @@
 
 static const struct command *const commands[] = {&command_append, &command_get, &command_cat, &command_streams,
 	&command_info, &command_truncate, &command_segment_start, &command_sync, &command_ping, &command_stats,
-	&command_shard, &command_checkpoint, &command_prune};
+	&command_shard, &command_checkpoint, &command_prune, &command_bench};
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 int tool_print_help(void)

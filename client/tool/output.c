@@ -80,6 +80,20 @@ bool out_name(const char *name, size_t len)
 	return out_check(ferror(stdout) == 0);
 }
 
+char *tool_shown(const char *name, size_t len)
+{
+	char *text = NULL;
+	size_t size;
+	FILE *memory = open_memstream(&text, &size);
+	if (memory == NULL)
+		return NULL;
+	write_name(memory, name, len);
+	if (fclose(memory) == 0)
+		return text;
+	free(text);
+	return NULL;
+}
+
 bool out_is_terminal(void)
 {
 	static int answer = -1;
@@ -118,7 +132,8 @@ int out_end(const struct tool *tool, int status)
 		return status;
 	if (out_errno == EPIPE)
 		return status; /* as head does: it has seen enough */
-	int failed = tool_failed_here(tool, "cannot write to standard output: %s", strerror(out_errno));
+	int failed = tool_failed_here(
+		tool, "cannot write to standard output: %s; what is printed is incomplete", strerror(out_errno));
 	return status == EXIT_OK ? failed : status;
 }
 

@@ -38,25 +38,31 @@ static size_t terminal_columns(void)
 	return columns > 0 && columns < 10000 ? (size_t)columns : 80;
 }
 
-static int time_left(char *text, size_t size, uint64_t seconds)
+static void time_left(char *text, size_t size, uint64_t seconds)
 {
 	unsigned long long hours = seconds / 3600, minutes = seconds / 60 % 60, rest = seconds % 60;
 	if (hours > 0)
-		return snprintf(text, size, ", %llu:%02llu:%02llu left", hours, minutes, rest);
-	return snprintf(text, size, ", %llu:%02llu left", minutes, rest);
+		(void)snprintf(text, size, ", %llu:%02llu:%02llu left", hours, minutes, rest);
+	else
+		(void)snprintf(text, size, ", %llu:%02llu left", minutes, rest);
 }
 
-static void show(const char *text, double part)
+/* What there is no room for is left out: the bar, then the rate in bytes, then the count. */
+static void show(
+	const char *percent, const char *count, const char *rate, const char *bytes, const char *left, double part)
 {
 	size_t columns = terminal_columns() - 1; /* the last one stays free: some terminals go on to the next row */
-	size_t len = strlen(text);
-	char bar[BAR_CELLS_MAX + 1];
+	char text[256], bar[BAR_CELLS_MAX + 1];
+	size_t len = (size_t)snprintf(text, sizeof(text), "%s%s%s%s%s", percent, count, rate, bytes, left);
+	if (len > columns)
+		len = (size_t)snprintf(text, sizeof(text), "%s%s%s%s", percent, count, rate, left);
+	if (len > columns)
+		len = (size_t)snprintf(text, sizeof(text), "%s%s%s", percent, rate + strspn(rate, ", "), left);
 	fputc('\r', stderr);
 	if (part >= 0 && columns >= len + BAR_CELLS_MIN + 3) {
 		size_t cells = columns - len - 3 < BAR_CELLS_MAX ? columns - len - 3 : BAR_CELLS_MAX;
-		size_t full = (size_t)(part * (double)cells);
 		memset(bar, '.', cells);
-		memset(bar, '#', full);
+		memset(bar, '#', (size_t)(part * (double)cells));
 		bar[cells] = '\0';
 		fprintf(stderr, "[%s] ", bar);
 	}
@@ -66,7 +72,7 @@ static void show(const char *text, double part)
 
 void progress_update(struct progress *progress, uint64_t bytes, uint64_t count)
 {
-	char text[192];
+	char percent[8] = "", counted[64], rate[32], byte_rate[32] = "", left[32] = "";
 	if (!progress->enabled)
 		return;
 	uint64_t now = clock_now_ns();
@@ -77,20 +83,17 @@ void progress_update(struct progress *progress, uint64_t bytes, uint64_t count)
 	double seconds = (double)(now - progress->start_ns) / 1e9, part = -1;
 	uint64_t done = progress->total_bytes > 0 ? bytes : count;
 	uint64_t total = progress->total_bytes > 0 ? progress->total_bytes : progress->total_count;
-	size_t len = 0;
 	if (total > 0) {
 		part = done < total ? (double)done / (double)total : 1.0;
-		len += (size_t)snprintf(text, sizeof(text), "%3d%% ", (int)(part * 100));
+		(void)snprintf(percent, sizeof(percent), "%3d%% ", (int)(part * 100));
 	}
-	len += (size_t)snprintf(text + len, sizeof(text) - len, "%llu %s, %.0f/s", (unsigned long long)count,
-		progress->noun, (double)count / seconds);
+	(void)snprintf(counted, sizeof(counted), "%llu %s", (unsigned long long)count, progress->noun);
+	(void)snprintf(rate, sizeof(rate), ", %.0f/s", (double)count / seconds);
 	if (bytes > 0)
-		len += (size_t)snprintf(
-			text + len, sizeof(text) - len, ", %.1f MiB/s", (double)bytes / seconds / 1048576);
+		(void)snprintf(byte_rate, sizeof(byte_rate), ", %.1f MiB/s", (double)bytes / seconds / 1048576);
 	if (total > done && done > 0)
-		(void)time_left(text + len, sizeof(text) - len,
-			(uint64_t)(seconds * (double)(total - done) / (double)done + 0.5));
-	show(text, part);
+		time_left(left, sizeof(left), (uint64_t)(seconds * (double)(total - done) / (double)done + 0.5));
+	show(percent, counted, rate, byte_rate, left, part);
 }
 
 void progress_end(struct progress *progress)

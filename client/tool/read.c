@@ -291,19 +291,21 @@ static int cat_read(struct cat *cat, ironwal_entries **ret_entries)
 }
 
 /* What comes in while we print is not waited for, else a busy stream would have no end. So it is known how much there
- * is; where it goes to the terminal itself, nobody has to be told. */
+ * is. */
 static void cat_set_end(struct cat *cat, const ironwal_entries *entries)
 {
 	uint64_t from = ironwal_entries_next_id(entries) - ironwal_entries_count(entries);
 	cat->has_end = true;
 	cat->end = ironwal_entries_end_id(entries);
 	uint64_t count = cat->end > from ? cat->end - from : 0;
-	if (!out_is_terminal())
-		progress_start(&progress, "entries", 0, count < cat->left ? count : cat->left);
+	progress.total_count = count < cat->left ? count : cat->left;
 }
 
 static int cat_run(struct cat *cat)
 {
+	/* Where it goes to the terminal itself, nobody has to be told. */
+	if (!cat->follow && !out_is_terminal())
+		progress_start(&progress, "entries", 0, 0);
 	while (cat->left > 0 && !interrupted) {
 		ironwal_entries *entries;
 		cat->read.max_entries = cat->left;
@@ -336,7 +338,8 @@ static int cat_run(struct cat *cat)
 
 static int cat_with_interrupts(struct cat *cat)
 {
-	const struct sigaction action = {.sa_handler = on_interrupt};
+	/* A write that has begun goes on: it would be cut off in an entry. A second one ends the program. */
+	const struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)(SA_RESTART | SA_RESETHAND)};
 	struct sigaction before;
 	sigaction(SIGINT, &action, &before);
 	if (before.sa_handler == SIG_IGN) /* as by nohup, or in a shell's background */

@@ -1,7 +1,7 @@
-/* ironwal stats: whatever the server counts, as an indented list or as JSON. */
+/* ironwal stats: whatever the server counts, in tables or as JSON. */
 #include <stdio.h>
-#include <string.h>
 
+#include "stats_table.h"
 #include "tool.h"
 
 /* ---- JSON ---- */
@@ -55,71 +55,6 @@ static int to_json(const ironwal_value_item *item, void *arg)
 	return 0;
 }
 
-/* ---- for people ---- */
-
-struct text {
-	bool after_key; /* a value goes on its key's line */
-};
-
-static void indent(unsigned depth)
-{
-	/* What is in the outermost map begins at the margin. */
-	for (unsigned i = 1; i < depth; i++)
-		out_write("  ", 2);
-}
-
-static void print_scalar(const ironwal_value_item *item)
-{
-	switch (item->kind) {
-	case IRONWAL_VALUE_NIL:
-		out_format("-");
-		break;
-	case IRONWAL_VALUE_BOOL:
-		out_format("%s", item->u ? "yes" : "no");
-		break;
-	case IRONWAL_VALUE_UINT:
-		out_format("%llu", (unsigned long long)item->u);
-		break;
-	case IRONWAL_VALUE_INT:
-		out_format("%lld", (long long)item->i);
-		break;
-	case IRONWAL_VALUE_FLOAT:
-		out_format("%.6g", item->f);
-		break;
-	default:
-		out_name(item->data, item->len);
-	}
-}
-
-static int to_text(const ironwal_value_item *item, void *arg)
-{
-	struct text *text = arg;
-	if (item->kind == IRONWAL_VALUE_MAP_END || item->kind == IRONWAL_VALUE_ARRAY_END)
-		return 0;
-	if (item->is_key) {
-		indent(item->depth);
-		print_scalar(item);
-		text->after_key = true;
-		return 0;
-	}
-	bool opens = item->kind == IRONWAL_VALUE_MAP_BEGIN || item->kind == IRONWAL_VALUE_ARRAY_BEGIN;
-	if (item->depth == 0 && opens)
-		return 0;
-	if (!text->after_key) {
-		indent(item->depth);
-		out_write("-", 1);
-	}
-	text->after_key = false;
-	if (!opens) {
-		out_write(" ", 1);
-		print_scalar(item);
-	} else if (item->u == 0) {
-		out_format(" (none)");
-	}
-	out_write("\n", 1);
-	return 0;
-}
-
 static int run(struct tool *tool, int argc, char **argv)
 {
 	ironwal_value *value;
@@ -133,12 +68,11 @@ static int run(struct tool *tool, int argc, char **argv)
 		(void)ironwal_value_walk(value, to_json, json);
 		json_line(json);
 		json_free(json);
-	} else {
-		struct text text = {0};
-		(void)ironwal_value_walk(value, to_text, &text);
+	} else if (!stats_table_print(value)) {
+		status = tool_failed_here(tool, "out of memory, or too deep a value; --json shows it");
 	}
 	ironwal_value_free(value);
-	return EXIT_OK;
+	return status == TOOL_GO_ON ? EXIT_OK : status;
 }
 
 const struct command command_stats = {
@@ -149,6 +83,6 @@ const struct command command_stats = {
 		"the state of each shard. Names and units are explained in the server's documentation.\n\n"
 		"Options:\n" TOOL_OPTIONS_HELP "\n"
 		"Example:\n"
-		"  ironwal --json stats\n",
+		"  ironwal stats\n",
 	.run = run,
 };

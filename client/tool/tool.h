@@ -138,6 +138,8 @@ bool out_flush(void);
 /* A name for people: what would move the cursor, the backslash, and in what is not UTF-8 all that is not ASCII, come as
  * \xNN. */
 bool out_name(const char *name, size_t len);
+/* The same as a text, to be freed. NULL: out of memory. */
+char *tool_shown(const char *name, size_t len);
 /* The bytes of an entry. On a terminal what would move the cursor, and what is no text, comes as \xNN, but newlines and
  * tabs as they are; is_raw, and everywhere else, as it is. */
 bool out_entry(const void *entry, size_t len, bool is_raw);
@@ -183,6 +185,6 @@ int tool_cat(struct tool *tool, int argc, char **argv, bool of_shard);
 
 extern const struct command command_append, command_get, command_cat, command_streams, command_info, command_truncate,
 	command_segment_start, command_sync, command_ping, command_stats, command_shard, command_checkpoint,
-	command_prune;
+	command_prune, command_bench;
 
 #endif

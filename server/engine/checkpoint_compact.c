@@ -41,8 +41,9 @@ void compaction_free(struct checkpoint_log *log)
 
 static bool fail(struct checkpoint_log *log, struct checkpoint_op *op, int r, const char *what)
 {
-	struct error *err = checkpoint_new_error(op);
-	error_set_io(err, -r, what, CHECKPOINT_NEW);
+	struct error err;
+	error_set_io(&err, -r, what, CHECKPOINT_NEW);
+	checkpoint_set_error(op, &err);
 	compaction_free(log);
 	(void)log->io->ops->unlink(log->io, CHECKPOINT_NEW);
 	return true;
@@ -181,9 +182,10 @@ static void take_over(struct checkpoint_log *log, struct checkpoint_op *op)
 static bool stop(struct checkpoint_log *log, struct checkpoint_op *op, int r, const char *what)
 {
 	checkpoint_log_fail(log, -r, what);
-	struct error *err = checkpoint_new_error(op);
-	error_set_io(err, -r, what, CHECKPOINT_PATH);
-	error_set_outcome(err, OUTCOME_UNKNOWN);
+	struct error err;
+	error_set_io(&err, -r, what, CHECKPOINT_PATH);
+	error_set_outcome(&err, OUTCOME_UNKNOWN);
+	checkpoint_set_error(op, &err);
 	compaction_free(log);
 	return true;
 }

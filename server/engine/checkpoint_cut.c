@@ -148,16 +148,21 @@ static bool prune_shard(struct engine *engine, struct op *part)
 bool checkpoint_prune_begin(struct engine *engine, struct op *op)
 {
 	struct checkpoint_op *checkpoint = (struct checkpoint_op *)op;
+	struct op *parts[WRITERS_MAX] = {0};
 	op->parts_left = 0;
 	for (uint32_t i = 0; i < engine->writer_count; i++) {
-		struct op *part = calloc(1, sizeof(*part));
-		if (!part)
-			abort(); /* as in op_io_error */
-		*part = (struct op){.kind = OP_TRUNCATE, .parent = op, .cut = checkpoint->offsets, .cut_at = i};
-		if (prune_shard(engine, part))
+		if (!(parts[i] = calloc(1, sizeof(struct op)))) {
+			free_parts(parts, engine->writer_count);
+			op->error = op_io_error(ENOMEM, "prune", "", OUTCOME_NONE);
+			return false;
+		}
+	}
+	for (uint32_t i = 0; i < engine->writer_count; i++) {
+		*parts[i] = (struct op){.kind = OP_TRUNCATE, .parent = op, .cut = checkpoint->offsets, .cut_at = i};
+		if (prune_shard(engine, parts[i]))
 			op->parts_left++;
 		else
-			free(part);
+			free(parts[i]);
 	}
 	engine_kick(engine);
 	return op->parts_left > 0;

@@ -22,30 +22,29 @@
 /* ---- errors --------------------------------------------------------------------------------------------------------
  */
 
-struct error *checkpoint_new_error(struct checkpoint_op *op)
+void checkpoint_set_error(struct checkpoint_op *op, const struct error *err)
 {
-	if (!op->op.error)
-		op->op.error = calloc(1, sizeof(*op->op.error));
-	if (!op->op.error)
-		abort(); /* as in op_io_error */
-	return op->op.error;
+	error_free(op->op.error);
+	op->op.error = error_copy(err);
 }
 
 static void fail_io(struct checkpoint_op *op, int r, const char *what, enum error_outcome outcome)
 {
-	struct error *err = checkpoint_new_error(op);
-	error_set_io(err, -r, what, CHECKPOINT_PATH);
-	error_set_outcome(err, outcome);
+	struct error err;
+	error_set_io(&err, -r, what, CHECKPOINT_PATH);
+	error_set_outcome(&err, outcome);
+	checkpoint_set_error(op, &err);
 }
 
 static void fail_damage(struct checkpoint_op *op, uint64_t offset, const char *reason)
 {
-	struct error *err = checkpoint_new_error(op);
-	error_set(err, ERR_CHECKPOINT_CORRUPTED,
+	struct error err;
+	error_set(&err, ERR_CHECKPOINT_CORRUPTED,
 		"%s is damaged at byte %llu (%s): create the checkpoint again, or use another one", CHECKPOINT_PATH,
 		(unsigned long long)offset, reason);
-	error_set_u64(err, EFI_OFFSET, offset);
-	error_set_text(err, EFI_REASON, reason, strlen(reason));
+	error_set_u64(&err, EFI_OFFSET, offset);
+	error_set_text(&err, EFI_REASON, reason, strlen(reason));
+	checkpoint_set_error(op, &err);
 }
 
 void checkpoint_log_fail(struct checkpoint_log *log, int os_errno, const char *what)
@@ -189,18 +188,18 @@ static void give(
 	if (r != 0)
 		return;
 	const uint8_t *bytes = log->buf.data;
-	struct error *err;
 	if (id && (record.id_bytes != op->id_len || memcmp(checkpoint_record_id(bytes), id, op->id_len) != 0)) {
 		fail_damage(op, entry->offset, "its id is not the one that its hash is of");
 		return;
 	}
 	if (record.shard_count != log->shard_count) {
-		err = checkpoint_new_error(op);
-		error_set(err, ERR_SHARD_COUNT_MISMATCH,
+		struct error err;
+		error_set(&err, ERR_SHARD_COUNT_MISMATCH,
 			"the checkpoint is of %u shards, the log has %u: %s was made elsewhere", record.shard_count,
 			log->shard_count, CHECKPOINT_PATH);
-		error_set_u64(err, EFI_EXPECTED, log->shard_count);
-		error_set_u64(err, EFI_FOUND, record.shard_count);
+		error_set_u64(&err, EFI_EXPECTED, log->shard_count);
+		error_set_u64(&err, EFI_FOUND, record.shard_count);
+		checkpoint_set_error(op, &err);
 		return;
 	}
 	op->offsets = malloc(sizeof(*op->offsets) * record.shard_count);
@@ -227,18 +226,23 @@ void checkpoint_log_load(struct checkpoint_log *log, struct checkpoint_op *op)
 		fail_damage(op, entry->offset, "a record whose id cannot be read; it may be this checkpoint");
 		return;
 	}
-	struct error *err = checkpoint_new_error(op);
-	error_set(err, ERR_CHECKPOINT_NOT_FOUND, "there is no checkpoint of that id; list_checkpoints tells which are");
-	error_set_text(err, EFI_CHECKPOINT, op->id, op->id_len);
+	struct error err;
+	error_set(
+		&err, ERR_CHECKPOINT_NOT_FOUND, "there is no checkpoint of that id; list_checkpoints tells which are");
+	error_set_text(&err, EFI_CHECKPOINT, op->id, op->id_len);
+	checkpoint_set_error(op, &err);
 }
 
 void checkpoint_log_latest(struct checkpoint_log *log, struct checkpoint_op *op)
 {
 	/* The last one always is the newest: what replaces another one stands behind it. */
-	if (log->index.count > 0)
+	if (log->index.count > 0) {
 		give(log, op, &log->index.entries[log->index.count - 1], NULL);
-	else
-		error_set(checkpoint_new_error(op), ERR_NO_CHECKPOINTS, "there are no checkpoints");
+		return;
+	}
+	struct error err;
+	error_set(&err, ERR_NO_CHECKPOINTS, "there are no checkpoints");
+	checkpoint_set_error(op, &err);
 }
 
 bool checkpoint_log_newest(struct checkpoint_log *log, uint64_t *ret_offsets)
@@ -334,10 +338,11 @@ static bool list_one(struct checkpoint_log *log, struct checkpoint_op *op, const
 	uint64_t size = op->ids.len + (CHECKPOINT_LISTED_BYTES - sizeof(head)) * op->listed_count;
 	if (size <= op->max_bytes)
 		return true;
-	struct error *err = checkpoint_new_error(op);
-	error_set(err, ERR_TOO_LARGE, "the list of checkpoints does not fit in one answer: ask for less with limit");
-	error_set_u64(err, EFI_LIMIT, op->max_bytes);
-	error_set_u64(err, EFI_SIZE, size);
+	struct error err;
+	error_set(&err, ERR_TOO_LARGE, "the list of checkpoints does not fit in one answer: ask for less with limit");
+	error_set_u64(&err, EFI_LIMIT, op->max_bytes);
+	error_set_u64(&err, EFI_SIZE, size);
+	checkpoint_set_error(op, &err);
 	return false;
 }
 
@@ -538,9 +543,11 @@ void checkpoint_log_create(struct checkpoint_log *log, struct checkpoint_op *fir
 		return;
 	}
 	if (log->index.count > CHECKPOINTS_MAX - count) {
+		struct error err;
+		error_set(
+			&err, ERR_BUSY, "the checkpoint log holds %u records, the most: compact it", log->index.count);
 		for (struct checkpoint_op *op = first; op; op = (struct checkpoint_op *)op->op.next)
-			error_set(checkpoint_new_error(op), ERR_BUSY,
-				"the checkpoint log holds %u records, the most: compact it", log->index.count);
+			checkpoint_set_error(op, &err);
 		return;
 	}
 	int r = before_group(log, first, count);

@@ -78,7 +78,7 @@ void checkpoint_log_fail(struct checkpoint_log *log, int os_errno, const char *w
 void checkpoint_log_sync_done(struct checkpoint_log *log, uint64_t begin_ns);
 /* Counts that others read follow the index and the end. */
 void checkpoint_log_publish(struct checkpoint_log *log);
-struct error *checkpoint_new_error(struct checkpoint_op *op);
+void checkpoint_set_error(struct checkpoint_op *op, const struct error *err); /* in place of one that it has */
 void compaction_free(struct checkpoint_log *log);
 int checkpoint_log_recover(struct checkpoint_log *log, const struct engine_hooks *hooks, struct error *err);
 

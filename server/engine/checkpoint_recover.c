@@ -48,6 +48,14 @@ static int io_failed(struct recover *recover, int r, const char *what)
 	return error_set_io(recover->err, -r, what, CHECKPOINT_PATH);
 }
 
+static void tell(const struct recover *recover, enum finding_kind kind, uint64_t offset, uint64_t bytes)
+{
+	const struct recovery_finding finding = {
+		.kind = kind, .file = CHECKPOINT_PATH, .offset = offset, .bytes = bytes};
+	if (recover->hooks->found_cb)
+		recover->hooks->found_cb(&finding, recover->hooks->found_arg);
+}
+
 /* NULL: the file ends before (0), or it cannot be read (negative errno). */
 static const uint8_t *sector_at(struct recover *recover, uint64_t at, int *ret_error)
 {
@@ -103,6 +111,7 @@ static int read_file_header(struct recover *recover)
 		return 0;
 	}
 	log->stats.damage_found++;
+	tell(recover, FINDING_CHECKPOINT_HEADER, 0, CHECKPOINT_SECTOR);
 	log_error("engine", "%s: its header is damaged; the records tell what is needed of it", CHECKPOINT_PATH);
 	for (uint64_t at = CHECKPOINT_SECTOR; at < recover->size; at += CHECKPOINT_SECTOR) {
 		struct checkpoint_record record;
@@ -258,6 +267,7 @@ static enum verdict judge(struct recover *recover, const struct checkpoint_entry
 static int cut(struct recover *recover, uint64_t at)
 {
 	struct io *io = recover->log->io;
+	tell(recover, FINDING_CHECKPOINT_TORN, at, recover->size - at);
 	int r = io->ops->truncate(recover->log->file, at);
 	if (r != 0)
 		return io_failed(recover, r, "cut the torn end of");
@@ -291,6 +301,7 @@ static int make_void(struct recover *recover, struct found *found)
 		.void_bytes = entry->bytes,
 	};
 	uint8_t out[CHECKPOINT_SECTOR];
+	tell(recover, FINDING_CHECKPOINT_VOID, entry->offset, entry->bytes);
 	checkpoint_record_encode(&record, NULL, NULL, out);
 	struct iovec iov = {out, sizeof(out)};
 	int r = recover->log->io->ops->pwritev(recover->log->file, &iov, 1, entry->offset);
@@ -348,6 +359,7 @@ static void add_damaged(struct recover *recover, const struct checkpoint_entry *
 {
 	checkpoint_index_add(&recover->log->index, gap);
 	recover->log->stats.damage_found++;
+	tell(recover, FINDING_CHECKPOINT_DAMAGED, gap->offset, gap->bytes);
 	log_error("engine", "%s: damaged at byte %llu: %s", CHECKPOINT_PATH, (unsigned long long)gap->offset,
 		checkpoint_hash_is_known(gap->hash) ? "a checkpoint is lost"
 						    : "a checkpoint whose id cannot be read is lost");

@@ -48,7 +48,7 @@ static void own_done(struct checkpointer *checkpointer)
 	const struct error *err = checkpointer->own.op.error;
 	if (err)
 		log_warn("engine", "checkpoint log: compaction of replaced records: %s", err->message);
-	free(checkpointer->own.op.error);
+	error_free(checkpointer->own.op.error);
 	checkpointer->own_is_slow = false;
 }
 
@@ -179,7 +179,7 @@ bool checkpointer_step(struct checkpointer *checkpointer)
 void checkpointer_drop(struct checkpointer *checkpointer)
 {
 	checkpointer->queue = checkpointer->slow = NULL;
-	free(checkpointer->own.op.error);
+	error_free(checkpointer->own.op.error);
 	checkpointer->queue_last = &checkpointer->queue;
 	checkpointer->slow_last = &checkpointer->slow;
 }

@@ -78,7 +78,7 @@ static void *work(void *arg)
 		pthread_mutex_lock(&chores->lock);
 		if (!progress && !chores->stop) { /* a reader still holds what should go: look again soon */
 			struct timespec until;
-			clock_gettime(CLOCK_REALTIME, &until);
+			clock_gettime(CLOCK_MONOTONIC, &until); /* what the wall clock does is no concern of it */
 			until.tv_nsec += 20 * 1000 * 1000;
 			if (until.tv_nsec >= 1000000000) {
 				until.tv_nsec -= 1000000000;
@@ -97,7 +97,11 @@ int chores_start(bool threads, const char *name, struct chores **ret_chores)
 	if (!chores)
 		return -ENOMEM;
 	pthread_mutex_init(&chores->lock, NULL);
-	pthread_cond_init(&chores->changed, NULL);
+	pthread_condattr_t attr;
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&chores->changed, &attr);
+	pthread_condattr_destroy(&attr);
 	chores->last = &chores->first;
 	chores->threads = threads;
 	if (threads) {

@@ -147,6 +147,11 @@ static int decode(struct engine *engine, const uint8_t *bytes, size_t len, struc
 	return 1;
 }
 
+static void tell_damaged(struct engine *engine)
+{
+	recovery_tell(engine, &(struct recovery_finding){.kind = FINDING_CLEAN_STOP, .file = CLEAN_PATH});
+}
+
 int clean_stop_load(struct engine *engine, struct error *err)
 {
 	struct io *io = engine->io;
@@ -164,6 +169,8 @@ int clean_stop_load(struct engine *engine, struct error *err)
 			int loaded = decode(engine, bytes, size, err);
 			free(bytes);
 			if (loaded == 0)
+				tell_damaged(engine);
+			if (loaded == 0)
 				log_warn("engine", "%s is damaged; it is derived: every stream is looked at instead",
 					CLEAN_PATH);
 			return loaded;
@@ -171,6 +178,7 @@ int clean_stop_load(struct engine *engine, struct error *err)
 		free(bytes);
 		r = got < 0 ? (int)got : r;
 	}
+	tell_damaged(engine);
 	log_warn("engine", "%s cannot be read (%s); it is derived: every stream is looked at instead", CLEAN_PATH,
 		error_errno_name(-r));
 	return 0;

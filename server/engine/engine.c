@@ -259,8 +259,7 @@ static void advance_view(struct engine *engine, struct op *op)
 	if (op->kind == OP_APPEND && !op->error && op->end > op->first) {
 		if (!stream->visible) {
 			stream->loop_first = stream->loop_end = op->first;
-			if (stream_table_show(&engine->table, stream) != 0)
-				abort(); /* as in op_io_error */
+			stream_table_show(&engine->table, stream);
 			count_add(&engine->stream_count, 1);
 		}
 		if (op->end > stream->loop_end)
@@ -281,7 +280,7 @@ static struct op *merge_part(struct engine *engine, struct op *part)
 	if (part->error && !whole->error)
 		whole->error = part->error;
 	else
-		free(part->error);
+		error_free(part->error);
 	if (whole->kind == OP_PRUNE && checkpoint_prune_next(engine, part))
 		return NULL;
 	free(part);

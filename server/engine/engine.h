@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #include "error.h"
+#include "finding.h"
 #include "io.h"
 #include "options.h"
 
@@ -40,6 +41,9 @@ struct engine_hooks {
 	 * NULL is legal. */
 	bool (*cancelled)(void *arg);
 	void *cancelled_arg;
+	/* Told, during engine_open, of whatever is not as a clean stop leaves it. NULL is legal. */
+	recovery_found_cb found_cb;
+	void *found_arg;
 };
 
 /* ---- open and close ------------------------------------------------------------------------------------------- */
@@ -96,7 +100,7 @@ struct op {
 	uint64_t expected_id;
 	uint64_t safe_id; /* OP_TRUNCATE */
 	/* out */
-	struct error *error;	   /* NULL: it was done. Else the caller frees it with free(). */
+	struct error *error;	   /* NULL: it was done. Else the caller frees it with error_free(). */
 	uint64_t first, end;	   /* OP_APPEND: ids [first, end) */
 	bool durable;		   /* OP_APPEND: on disk when answered */
 	uint64_t segments_deleted; /* OP_TRUNCATE */

@@ -73,6 +73,13 @@ static inline void count_sub(atomic_uint_least64_t *counter, uint64_t n)
 	atomic_fetch_sub_explicit(counter, n, memory_order_relaxed);
 }
 
+/* Recovery's, for whoever asked to be told. */
+static inline void recovery_tell(const struct engine *engine, const struct recovery_finding *finding)
+{
+	if (engine->hooks.found_cb)
+		engine->hooks.found_cb(finding, engine->hooks.found_arg);
+}
+
 /* Hands finished ops (a chain by ->next, in order) to the loop. [writers] */
 void engine_complete(struct engine *engine, struct op *first, struct op *last);
 
@@ -124,7 +131,7 @@ int clean_stop_load(struct engine *engine, struct error *err);
 int clean_stop_remove(struct engine *engine, struct error *err);
 
 /* recovery.c: a stream that is loaded is shown. */
-int recovery_show(struct engine *engine, struct stream *stream, struct error *err);
+void recovery_show(struct engine *engine, struct stream *stream);
 
 /* recovery.c, for clean_stop.c too: a stream that is known from disk, visible, in the table. NULL with err. */
 struct stream *recovered_stream(struct engine *engine, const char *name, size_t len, struct error *err);

@@ -125,7 +125,9 @@ bool frame_check_header(const uint8_t *header, struct frame *frame)
 	uint64_t stored = 0, entries = 0;
 	for (uint32_t i = 0; i < frame->block_count; i++) {
 		struct block block = frame_block(header, frame, i);
+		/* LZ4 packs 255 bytes into one at best: so memory follows what is there, not what is announced. */
 		if (block.entry_count == 0 || block.stored_bytes > block.raw_bytes ||
+			block.raw_bytes / 255 > block.stored_bytes ||
 			(uint64_t)block.entry_count * 4 > block.raw_bytes)
 			return false;
 		stored += block.stored_bytes;
@@ -135,6 +137,19 @@ bool frame_check_header(const uint8_t *header, struct frame *frame)
 		return false;
 	frame->check = check;
 	return true;
+}
+
+void frame_move(uint8_t *header, struct frame *frame, uint64_t salt, uint64_t offset, uint32_t prev_check)
+{
+	frame->offset = offset;
+	frame->synced_end = 0; /* whoever writes it there makes it durable before it is named */
+	frame->prev_check = prev_check;
+	put_u64(header + 8, offset);
+	put_u64(header + 32, frame->synced_end);
+	put_u64(header + 40, salt);
+	put_u32(header + 64, prev_check);
+	frame->check = crc32c(0, header, frame->header_bytes - 4);
+	put_u32(header + frame->header_bytes - 4, frame->check);
 }
 
 struct block frame_block(const uint8_t *header, const struct frame *frame, uint32_t index)

@@ -32,8 +32,8 @@
  *                                                           blocks as stored, one behind the other
  *                                                           zeros up to a multiple of 8
  * Block in the header: raw_bytes, stored_bytes, entry_count, CRC-32C of the stored bytes (4 bytes each).
- * stored_bytes < raw_bytes: an LZ4 block; equal: as it is. Raw: entry_count ends (u32, each from the start of the
- * data), then the entries' bytes. At most 32 KiB raw, or one entry.
+ * stored_bytes < raw_bytes (by no more than 255 to 1): an LZ4 block; equal: as it is. Raw: entry_count ends (u32, each
+ * from the start of the data), then the entries' bytes. At most 32 KiB raw, or one entry.
  *
  * A frame is valid if and only if: magic, salt and offset are its own, prev_check is the check of what stands before
  * it, first_id is the id after the frame before, and all checksums are right. offset and salt together keep out copies:
@@ -104,6 +104,10 @@ bool frame_decode_fixed(
 
 /* The whole header (frame->header_bytes of it): checksum, and blocks that add up. Sets check. */
 bool frame_check_header(const uint8_t *header, struct frame *frame);
+
+/* The same frame, whose header this is, at another place: the header, but not its blocks, is made anew. Sets offset,
+ * prev_check, synced_end and check of *frame. */
+void frame_move(uint8_t *header, struct frame *frame, uint64_t salt, uint64_t offset, uint32_t prev_check);
 
 struct block frame_block(const uint8_t *header, const struct frame *frame, uint32_t index);
 

@@ -25,21 +25,10 @@
 
 struct error *op_io_error(int os_errno, const char *what, const char *path, enum error_outcome outcome)
 {
-	struct error *error = calloc(1, sizeof(*error));
-	if (!error)
-		abort(); /* a few KiB are not to be had: nothing sensible can be answered any more */
-	error_set_io(error, os_errno, what, path);
-	error_set_outcome(error, outcome);
-	return error;
-}
-
-static struct error *copy_error(const struct error *from)
-{
-	struct error *error = malloc(sizeof(*error));
-	if (!error)
-		abort();
-	memcpy(error, from, sizeof(*error));
-	return error;
+	struct error error;
+	error_set_io(&error, os_errno, what, path);
+	error_set_outcome(&error, outcome);
+	return error_copy(&error);
 }
 
 static bool wants_sync(const struct writer *writer, const struct op *op)
@@ -51,15 +40,16 @@ static bool wants_sync(const struct writer *writer, const struct op *op)
 /* ---- collect ------------------------------------------------------------------------------------------------------
  */
 
+/* NULL: no memory for one more; there always is for the first PLANS_MIN. */
 static struct plan *plan_for(struct writer *writer, struct stream *stream)
 {
 	if (stream->group_first)
 		return &writer->plans[stream->group_plan];
 	if (writer->plan_count == writer->plan_cap) {
-		size_t cap = writer->plan_cap ? writer->plan_cap * 2 : 16;
+		size_t cap = writer->plan_cap * 2;
 		struct plan *plans = realloc(writer->plans, sizeof(*plans) * cap);
 		if (!plans)
-			abort(); /* as in op_io_error */
+			return NULL;
 		writer->plans = plans;
 		writer->plan_cap = cap;
 	}
@@ -117,6 +107,8 @@ static void collect(struct writer *writer)
 						     frame_bytes > JOURNALED_MAX || would_rotate(writer, stream)))
 			break;
 		struct plan *plan = plan_for(writer, stream);
+		if (!plan)
+			break; /* the rest is the next group's */
 		uint64_t next_id = stream->next_id + stream->group_entries;
 		op->conflict = op->has_expected && op->expected_id != next_id;
 		op->first = op->end = next_id;
@@ -244,19 +236,22 @@ void plan_fail(struct writer *writer, struct plan *plan, int r, const char *what
 	plan->has_frame = false;
 	if (r == -ENOSPC || r == -EDQUOT)
 		STAT_ADD(writer, no_space_errors, 1);
-	if (!plan->error)
+	if (plan->error)
+		return;
+	if (r != -EBADMSG) {
 		plan->error = op_io_error(-r, what, path, OUTCOME_NONE);
-	if (r == -EBADMSG) {
-		struct error *err = plan->error;
-		error_set(err, ERR_CORRUPTION,
-			"segment %s is not as the clean stop left it: appends to the stream are refused; restart to "
-			"have it examined",
-			path);
-		error_set_text(err, EFI_STREAM, plan->stream->name, plan->stream->name_len);
-		error_set_text(err, EFI_SEGMENT, path, strlen(path));
-		error_set_u64(err, EFI_OFFSET, plan->stream->tail.written);
-		error_set_u64(err, EFI_ID, plan->stream->next_id);
+		return;
 	}
+	struct error err;
+	error_set(&err, ERR_CORRUPTION,
+		"segment %s is not as the clean stop left it: appends to the stream are refused; restart to have it "
+		"examined",
+		path);
+	error_set_text(&err, EFI_STREAM, plan->stream->name, plan->stream->name_len);
+	error_set_text(&err, EFI_SEGMENT, path, strlen(path));
+	error_set_u64(&err, EFI_OFFSET, plan->stream->tail.written);
+	error_set_u64(&err, EFI_ID, plan->stream->next_id);
+	plan->error = error_copy(&err);
 }
 
 static void prepare(struct writer *writer, struct plan *plan, uint64_t now_ns)
@@ -308,7 +303,7 @@ static bool retry_alone(struct writer *writer)
 		struct plan *plan = &writer->plans[i];
 		if (plan->fresh)
 			tail_discard(writer, plan);
-		free(plan->error);
+		error_free(plan->error);
 		plan->stream->group_first = plan->stream->group_last = NULL;
 	}
 	writer->group_last->next = writer->ready_first;
@@ -374,19 +369,18 @@ static void finish_op(struct writer *writer, struct op *op, int group_error)
 	struct stream *stream = op->stream;
 	const struct plan *plan = &writer->plans[stream->group_plan];
 	if (plan->error) {
-		op->error = copy_error(plan->error);
+		op->error = error_copy(plan->error);
 	} else if (group_error != 0) {
 		bool written = !op->conflict && op->source->count > 0;
 		op->error =
 			op_io_error(-group_error, "write to", stream->dir, written ? OUTCOME_UNKNOWN : OUTCOME_NONE);
 	} else if (op->conflict) {
-		op->error = calloc(1, sizeof(*op->error));
-		if (!op->error)
-			abort();
-		error_set(op->error, ERR_CONFLICT, "the stream's next id is %llu, not the expected %llu",
+		struct error err;
+		error_set(&err, ERR_CONFLICT, "the stream's next id is %llu, not the expected %llu",
 			(unsigned long long)op->first, (unsigned long long)op->expected_id);
-		error_set_u64(op->error, EFI_EXPECTED, op->expected_id);
-		error_set_u64(op->error, EFI_ACTUAL, op->first);
+		error_set_u64(&err, EFI_EXPECTED, op->expected_id);
+		error_set_u64(&err, EFI_ACTUAL, op->first);
+		op->error = error_copy(&err);
 		STAT_ADD(writer, conflicts, 1);
 	} else {
 		op->durable = stream->tail.synced >= stream->tail.written;
@@ -410,7 +404,7 @@ static void complete(struct writer *writer, int group_error)
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
 		plan->stream->group_first = plan->stream->group_last = NULL;
-		free(plan->error);
+		error_free(plan->error);
 	}
 	atomic_fetch_sub_explicit(&writer->queued, writer->group_ops, memory_order_relaxed);
 	engine_complete(writer->engine, writer->group_first, writer->group_last);

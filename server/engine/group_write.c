@@ -23,7 +23,8 @@ static int plan_iov(struct writer *writer, struct plan *plan, struct iovec iov[3
 	return n;
 }
 
-static int write_in_place(struct writer *writer, struct plan *plan)
+/* *ret_tried: false if there was not even a descriptor for it. */
+static int write_in_place(struct writer *writer, struct plan *plan, bool *ret_tried)
 {
 	struct io *io = writer->engine->io;
 	struct tail *tail = &plan->stream->tail;
@@ -31,6 +32,7 @@ static int write_in_place(struct writer *writer, struct plan *plan)
 	int iov_count = plan_iov(writer, plan, iov);
 	struct io_file *file;
 	int r = tail_pin(writer, tail->segment, &file);
+	*ret_tried = r == 0;
 	if (r != 0)
 		return r;
 	r = io->ops->pwritev(file, iov, iov_count, plan->offset);
@@ -80,30 +82,60 @@ static int fail_with(struct writer *writer, int r, const char *what, struct plan
 	return r;
 }
 
+/* The stream's share alone fails: nothing of it is written. What was pinned for it goes. */
+static void give_up(struct writer *writer, struct plan *plan, int r, const char *what)
+{
+	struct tail *tail = &plan->stream->tail;
+	if (tail->pinned && !tail->dirty) {
+		tail->pinned = false;
+		writer->pinned--;
+		open_cache_unpin(writer->engine->open_cache, tail->segment);
+	}
+	plan_fail(writer, plan, r, what);
+}
+
+/* Descriptors, and names where they are promised: all that may fail without harm comes before the write. *ret_what:
+ * what failed. */
+static int prepare_direct(struct writer *writer, struct plan *plan, const char **ret_what)
+{
+	/* Every file keeps its descriptor until it is synced, so there is a bound on how many. */
+	int r = 0;
+	*ret_what = "sync of";
+	if (!plan->stream->tail.pinned && writer->pinned >= writer->pinned_max)
+		r = writer_sync_all(writer);
+	if (r == 0) {
+		*ret_what = "open";
+		r = pin_dirty(writer, plan);
+		if (r != 0)
+			return r;
+	}
+	if (r == 0 && plan->sync) {
+		*ret_what = "sync of the directory of";
+		r = tail_sync_names(writer, plan->stream);
+	}
+	if (r != 0 && !tail_was_not_tried(r))
+		return fail_with(writer, r, *ret_what, plan);
+	return r;
+}
+
 static int write_direct(struct writer *writer)
 {
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
 		if (!plan->has_frame)
 			continue;
-		/* Every file keeps its descriptor until it is synced, so there is a bound on how many. */
-		int r = 0;
-		if (!plan->stream->tail.pinned && writer->pinned >= writer->pinned_max &&
-			(r = writer_sync_all(writer)) != 0)
-			return r;
-		r = pin_dirty(writer, plan);
+		const char *what;
+		bool tried;
+		int r = prepare_direct(writer, plan, &what);
 		if (r != 0) {
-			plan_fail(writer, plan, r, "open");
+			if (atomic_load(&writer->failed))
+				return r;
+			give_up(writer, plan, r, what);
 			continue;
 		}
-		r = write_in_place(writer, plan);
+		r = write_in_place(writer, plan, &tried);
 		if (r == -ENOSPC || r == -EDQUOT) {
-			if (!plan->stream->tail.dirty) {
-				plan->stream->tail.pinned = false;
-				writer->pinned--;
-				open_cache_unpin(writer->engine->open_cache, plan->stream->tail.segment);
-			}
-			plan_fail(writer, plan, r, "write");
+			give_up(writer, plan, r, "write");
 			continue;
 		}
 		if (r != 0)
@@ -169,11 +201,41 @@ static int journal_make_room(struct writer *writer)
 	return 0;
 }
 
-/* 0: done; 1: not by the journal this time, nothing was written; negative: the shard has stopped. */
+/* Into the files first, unsynced, and then into the journal: what has no descriptor or no room for its file fails
+ * alone, as nothing of it is promised yet. 0, or a negative errno: the shard has stopped. */
+static int write_all_in_place(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		bool tried;
+		/* What such a stream held before is in place only, and not durable: it must be, before what follows it
+		 * is. */
+		int r = !plan->error && plan->sync && plan->stream->tail.dirty ? tail_sync(writer, plan->stream) : 0;
+		if (r != 0 && !tail_was_not_tried(r))
+			return fail_with(writer, r, "sync of", plan);
+		if (r != 0) {
+			plan_fail(writer, plan, r, "sync");
+			continue;
+		}
+		if (!plan->has_frame)
+			continue;
+		r = write_in_place(writer, plan, &tried);
+		if (r != 0 && tried && r != -ENOSPC && r != -EDQUOT)
+			return fail_with(writer, r, "write of", plan);
+		if (r != 0)
+			plan_fail(writer, plan, r, tried ? "write" : "open");
+	}
+	return 0;
+}
+
+/* 0: done; 1: not by the journal this time, nothing was advanced; negative: the shard has stopped. */
 static int write_journaled(struct writer *writer)
 {
 	struct journal *journal = writer->journal;
 	bool sync = false;
+	int r = write_all_in_place(writer);
+	if (r != 0)
+		return r;
 	journal_begin(journal);
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
@@ -183,16 +245,11 @@ static int write_journaled(struct writer *writer)
 					       plan->offset, iov, plan_iov(writer, plan, iov)) != 0)
 			return 1;
 	}
-	int r = journal_make_room(writer);
+	if (journal_record_bytes(journal) == 0)
+		return 1; /* all have failed alone */
+	r = journal_make_room(writer);
 	if (r != 0)
 		return atomic_load(&writer->failed) ? r : 1;
-	/* What such a stream held before is in place only, and not durable: it must be, before what follows it is. */
-	for (size_t i = 0; i < writer->plan_count; i++) {
-		struct plan *plan = &writer->plans[i];
-		if (!plan->error && plan->sync && plan->stream->tail.dirty &&
-			(r = tail_sync(writer, plan->stream)) != 0)
-			return fail_with(writer, r, "sync of", plan);
-	}
 	r = journal_write(journal);
 	if (r == -ENOSPC || r == -EDQUOT)
 		return 1; /* nothing was advanced, and half a record is no record */
@@ -209,11 +266,6 @@ static int write_journaled(struct writer *writer)
 	if (sync && (r = writer_journal_sync(writer)) != 0)
 		return fail_with(writer, r, "sync of the journal", NULL);
 	STAT_ADD(writer, journal_groups, 1);
-	for (size_t i = 0; i < writer->plan_count; i++) {
-		struct plan *plan = &writer->plans[i];
-		if (plan->has_frame && (r = write_in_place(writer, plan)) != 0)
-			return fail_with(writer, r, "write of", plan);
-	}
 	return 0;
 }
 

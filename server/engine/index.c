@@ -31,7 +31,9 @@ static bool push(struct index *index, struct index_point point)
 void index_note(struct index *index, struct index_point point)
 {
 	uint64_t last = index->count ? index->points[index->count - 1].offset : 0;
-	if (point.offset >= last + INDEX_STRIDE && index->count < POINTS_MAX)
+	/* The last may be one of a file whose checksums are right, and be anywhere. */
+	bool far = point.offset >= last && point.offset - last >= INDEX_STRIDE;
+	if (far && index->count < POINTS_MAX)
 		(void)push(index, point);
 }
 
@@ -97,6 +99,59 @@ int index_file_append(
 	return r;
 }
 
+static bool is_blank(const uint8_t *bytes, size_t len)
+{
+	return bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0;
+}
+
+static enum index_row decode_row(const uint8_t row[POINT_BYTES], uint64_t salt, struct index_point *ret_point)
+{
+	*ret_point = (struct index_point){get_u64(row), get_u64(row + 8), get_u32(row + 16)};
+	if (crc32c((uint32_t)(salt ^ salt >> 32), row, 28) == get_u32(row + 28))
+		return INDEX_POINT;
+	return is_blank(row, POINT_BYTES) ? INDEX_ROW_BLANK : INDEX_ROW_BROKEN;
+}
+
+static int read_rows(struct io *io, struct io_file *file, uint64_t salt, index_row_cb cb, void *arg)
+{
+	uint8_t chunk[POINT_BYTES * 128], *header = chunk;
+	ssize_t got = io->ops->pread(file, header, HEADER_BYTES, 0, 0);
+	if (got < 0)
+		return (int)got;
+	if (got < (ssize_t)HEADER_BYTES || memcmp(header, index_magic, 8) != 0 || get_u64(header + 8) != salt ||
+		get_u32(header + 16) != crc32c(0, header, 16) || get_u32(header + 20) != 0) {
+		bool blank = got == 0 || is_blank(header, (size_t)got);
+		return cb(blank ? INDEX_ROW_BLANK : INDEX_HEADER_BROKEN, 0, NULL, arg);
+	}
+	for (uint64_t at = HEADER_BYTES;; at += (uint64_t)got) {
+		got = io->ops->pread(file, chunk, sizeof(chunk), at, 0);
+		if (got <= 0)
+			return (int)got;
+		size_t whole = (size_t)got / POINT_BYTES;
+		int r = 0;
+		for (size_t i = 0; r == 0 && i < whole; i++) {
+			struct index_point point;
+			enum index_row row = decode_row(chunk + i * POINT_BYTES, salt, &point);
+			r = cb(row, at + i * POINT_BYTES, row == INDEX_POINT ? &point : NULL, arg);
+		}
+		if (r == 0 && whole * POINT_BYTES < (size_t)got)
+			r = cb(INDEX_ROW_BROKEN, at + whole * POINT_BYTES, NULL, arg);
+		if (r != 0 || got < (ssize_t)sizeof(chunk))
+			return r;
+	}
+}
+
+int index_file_rows(struct io *io, const char *path, uint64_t salt, index_row_cb cb, void *arg)
+{
+	struct io_file *file;
+	int r = io->ops->open(io, path, IO_READ, &file);
+	if (r != 0)
+		return r;
+	r = read_rows(io, file, salt, cb, arg);
+	io->ops->close(file);
+	return r;
+}
+
 static int load(struct io *io, struct io_file *file, uint64_t salt, uint64_t limit_offset, struct index *index)
 {
 	uint8_t header[HEADER_BYTES];
@@ -112,11 +167,11 @@ static int load(struct io *io, struct io_file *file, uint64_t salt, uint64_t lim
 		size_t whole = (size_t)got / POINT_BYTES;
 		for (size_t i = 0; i < whole; i++) {
 			const uint8_t *row = chunk + i * POINT_BYTES;
-			struct index_point point = {get_u64(row), get_u64(row + 8), get_u32(row + 16)};
+			struct index_point point;
 			const struct index_point *last = index->count ? &index->points[index->count - 1] : NULL;
 			/* A damaged or missing piece costs those points alone. */
-			if (crc32c((uint32_t)(salt ^ salt >> 32), row, 28) != get_u32(row + 28) ||
-				point.offset >= limit_offset || point.offset % FRAME_ALIGN != 0 ||
+			if (decode_row(row, salt, &point) != INDEX_POINT || point.offset >= limit_offset ||
+				point.offset % FRAME_ALIGN != 0 ||
 				(last && (point.id <= last->id || point.offset <= last->offset)))
 				continue;
 			if (index->count == POINTS_MAX || !push(index, point))

@@ -43,6 +43,15 @@ void index_clear(struct index *index);
 int index_file_append(
 	struct io *io, const char *path, uint64_t salt, const struct index *index, uint32_t from, uint32_t to);
 
+enum index_row { INDEX_HEADER_BROKEN, INDEX_POINT, INDEX_ROW_BLANK, INDEX_ROW_BROKEN };
+
+/* For whoever checks it: each row of the file as it stands there; of a header that is not this segment's only that.
+ * point is that of an INDEX_POINT. Non-zero stops. */
+typedef int (*index_row_cb)(enum index_row row, uint64_t offset, const struct index_point *point, void *arg);
+
+/* 0, what cb returned, or a negative errno (-ENOENT). */
+int index_file_rows(struct io *io, const char *path, uint64_t salt, index_row_cb cb, void *arg);
+
 /* Reads what is whole, in rising order, below limit_offset. A missing or foreign file gives no points. Returns 0, or
  * -ENOMEM. */
 int index_file_load(struct io *io, const char *path, uint64_t salt, uint64_t limit_offset, struct index *ret_index);

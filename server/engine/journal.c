@@ -142,7 +142,8 @@ int journal_add(struct journal *journal, const char *dir, uint64_t segment_first
 		if (buf_append(record, iov[i].iov_base, iov[i].iov_len) != 0)
 			return -1;
 	journal->op_count++;
-	return pad(record, 8);
+	/* With room for the last padding, so that writing it needs no memory. */
+	return pad(record, 8) == 0 ? buf_reserve(record, JOURNAL_ALIGN) : -1;
 }
 
 uint64_t journal_record_bytes(const struct journal *journal)
@@ -379,7 +380,11 @@ int journal_replay(struct io *io, const char *path, journal_op_cb cb, void *arg,
 		return r;
 	struct buf content = {0};
 	struct record record = {0};
-	while ((r = read_record(io, file, ret_scan->end, &record, &content)) == 0) {
+	for (;;) {
+		record = (struct record){0};
+		r = read_record(io, file, ret_scan->end, &record, &content);
+		if (r != 0)
+			break;
 		if (ret_scan->records == 0) {
 			ret_scan->epoch = record.epoch;
 			ret_scan->generation = record.generation;
@@ -394,6 +399,9 @@ int journal_replay(struct io *io, const char *path, journal_op_cb cb, void *arg,
 		ret_scan->end += align_up(RECORD_HEADER + record.content_bytes, JOURNAL_ALIGN);
 	}
 	if (r == 1) {
+		ret_scan->torn = record.seq == ret_scan->records + 1 &&
+				 (ret_scan->records == 0 || (record.epoch == ret_scan->epoch &&
+								    record.generation == ret_scan->generation));
 		ret_scan->rot = ret_scan->records > 0 ? was_synced(io, file, ret_scan->end, ret_scan)
 						      : first_is_rot(io, file, ret_scan);
 		r = 0;

@@ -85,6 +85,7 @@ struct journal_scan {
 	uint64_t epoch, generation, records, ops;
 	uint64_t end;  /* offset behind the last good record */
 	bool headless; /* there are no records, and what stands in place of the first one's header is none */
+	bool torn;     /* the header of a next record stands at `end`, and its content is not whole */
 	bool rot;      /* a record that had been synced is broken, at `end` */
 };
 /* 0 or a negative errno or what cb returned. With cb NULL it only looks. */

@@ -257,20 +257,18 @@ static void forget_stream(struct engine *engine, struct stream *stream)
 	stream_free(stream, engine->open_cache);
 }
 
-int recovery_show(struct engine *engine, struct stream *stream, struct error *err)
+void recovery_show(struct engine *engine, struct stream *stream)
 {
 	stream->loop_first = stream->segments[0]->first_id;
 	stream->loop_end = stream->next_id;
 	atomic_store(&stream->durable_end, stream->next_id);
-	if (stream_table_show(&engine->table, stream) != 0)
-		return error_set_io(err, ENOMEM, "load stream", stream->dir);
+	stream_table_show(&engine->table, stream);
 	for (uint32_t i = 0; i < stream->segment_count; i++)
 		count_add(&engine->segment_bytes, stream->segments[i]->data_end);
 	count_add(&engine->segment_count, stream->segment_count);
 	count_add(&engine->stream_count, 1);
 	engine->recovery.streams++;
 	engine->recovery.segments += stream->segment_count;
-	return 0;
 }
 
 static int judge_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *rewritten,
@@ -282,7 +280,8 @@ static int judge_tail(struct engine *engine, struct stream *stream, const struct
 		forget_stream(engine, stream);
 		return 0;
 	}
-	return recovery_show(engine, stream, err);
+	recovery_show(engine, stream);
+	return 0;
 }
 
 static bool is_dir_of(const char *dir, const char *name, size_t name_len)
@@ -297,6 +296,7 @@ static int nameless_dir(struct engine *engine, const char *dir, struct error *er
 {
 	struct io *io = engine->io;
 	engine->recovery.rot_found++;
+	recovery_tell(engine, &(struct recovery_finding){.kind = FINDING_NAMELESS_DIR, .file = dir});
 	if (engine->options.on_corruption == ON_CORRUPTION_ERROR) {
 		error_set(err, ERR_CORRUPTION,
 			"no segment in directory %s has a whole header: restore it, or start with on_corruption = "
@@ -343,6 +343,7 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 	} else if (r == 2) {
 		result = nameless_dir(engine, dir, err);
 	} else if (r == 0 && kind == 1 && !is_dir_of(dir, name, name_len)) {
+		recovery_tell(engine, &(struct recovery_finding){FINDING_STRANGE_DIR, name, name_len, .file = dir});
 		log_warn("engine",
 			"directory %s holds segments of stream %.100s, which is not its own: it is left alone", dir,
 			name);
@@ -424,7 +425,7 @@ static int verify_clean(struct engine *engine, bool *rewritten, struct error *er
 		else if (look && stream->tail.segment)
 			result = judge_tail(engine, stream, &facts, rewritten, err);
 		else
-			result = recovery_show(engine, stream, err);
+			recovery_show(engine, stream);
 	}
 	free(all);
 	return result;

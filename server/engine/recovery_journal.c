@@ -102,9 +102,15 @@ static int apply_op(const struct journal_op *op, void *arg)
 	return replay->engine->io->ops->pwritev(replay->file, &iov, 1, op->offset);
 }
 
+static void tell(const struct engine *engine, enum finding_kind kind, const char *path, const struct journal_scan *scan)
+{
+	recovery_tell(engine, &(struct recovery_finding){.kind = kind, .file = path, .offset = scan->end});
+}
+
 static int rot_in_journal(struct engine *engine, const char *path, const struct journal_scan *scan, struct error *err)
 {
 	engine->recovery.rot_found++;
+	tell(engine, FINDING_JOURNAL_ROT, path, scan);
 	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE) {
 		log_error("engine",
 			"journal %s: a record that had been synced is damaged at byte %llu; what is behind it is not "
@@ -166,6 +172,8 @@ static int look_at_journals(struct engine *engine, char *const *paths, size_t pa
 			return error_set_io(err, -r, "read", file->path);
 		if (file->scan.rot && rot_in_journal(engine, file->path, &file->scan, err) != 0)
 			return -1;
+		if ((file->scan.torn || file->scan.headless) && !file->scan.rot)
+			tell(engine, FINDING_JOURNAL_TORN, file->path, &file->scan);
 	}
 	*ret_count = count;
 	return 0;

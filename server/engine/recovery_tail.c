@@ -43,6 +43,7 @@ struct judge {
 	uint64_t known_next_id;			/* ids below it may have been acknowledged */
 	uint64_t behind_frames, behind_next_id; /* whole frames behind X */
 	bool rubbish;				/* something that is not zero stands behind X */
+	uint64_t behind_bytes;			/* up to the end of that */
 	struct error *err;
 };
 
@@ -56,6 +57,23 @@ static int io_failed(struct judge *judge, int r, const char *what)
 {
 	char path[SEGMENT_PATH_MAX];
 	return error_set_io(judge->err, -r, what, path_of(judge->segment, path));
+}
+
+static void tell(const struct judge *judge, enum finding_kind kind, uint64_t next_id)
+{
+	char path[SEGMENT_PATH_MAX];
+	const struct recovery_finding finding = {
+		.kind = kind,
+		.stream = judge->stream->name,
+		.stream_len = judge->stream->name_len,
+		.file = path_of(judge->segment, path),
+		.offset = judge->at.offset,
+		.bytes = judge->behind_bytes,
+		.id = judge->at.id,
+		.next_id = next_id,
+		.frames_behind = judge->behind_frames,
+	};
+	recovery_tell(judge->engine, &finding);
 }
 
 /* ---- what is there
@@ -177,6 +195,7 @@ static int look_behind(struct judge *judge)
 	if (r != 0)
 		return io_failed(judge, r, "read");
 	judge->rubbish = last > judge->at.offset;
+	judge->behind_bytes = last - judge->at.offset;
 	if (!judge->rubbish)
 		return 0;
 	if (!judge->header_good) {
@@ -493,20 +512,22 @@ static int act(struct judge *judge, bool *ret_rewritten)
 	bool unreadable = judge->window.unreadable && judge->rubbish;
 	bool rot = unreadable || judge->known > judge->at.offset || judge->known_next_id > judge->at.id;
 	if (rot) {
-		judge->engine->recovery.rot_found++;
-		if (judge->engine->options.on_corruption == ON_CORRUPTION_ERROR)
-			return refuse(judge);
 		uint64_t next_id = judge->at.id;
 		next_id = judge->behind_next_id > next_id ? judge->behind_next_id : next_id;
 		next_id = judge->known_next_id > next_id ? judge->known_next_id : next_id;
 		/* Something durable was lost and nothing tells how many ids: the one that stood there is not given
 		 * again. */
 		next_id = next_id == judge->at.id ? next_id + 1 : next_id;
+		judge->engine->recovery.rot_found++;
+		tell(judge, FINDING_ROT, next_id);
+		if (judge->engine->options.on_corruption == ON_CORRUPTION_ERROR)
+			return refuse(judge);
 		if (write_again(judge, ret_rewritten) != 0)
 			return -1;
 		return set_aside(judge, next_id, "damaged");
 	}
 	if (judge->behind_frames > 0) {
+		tell(judge, FINDING_TORN_TAIL_FRAMES, judge->at.id);
 		if (write_again(judge, ret_rewritten) != 0)
 			return -1;
 		bool only_header = judge->header_good && judge->at.id == judge->segment->first_id;
@@ -516,11 +537,16 @@ static int act(struct judge *judge, bool *ret_rewritten)
 			return -1;
 		judge->rubbish = false;
 	}
+	bool empty = judge->at.id == judge->header.first_id && judge->stream->segment_count == 1 &&
+		     judge->header.first_id == 0;
+	if (!judge->header_good || empty || judge->rubbish)
+		tell(judge, judge->rubbish && judge->header_good ? FINDING_TORN_TAIL : FINDING_UNFINISHED,
+			judge->at.id);
 	if (!judge->header_good)
 		return drop_empty(judge);
 	if (judge->rubbish && cut_in_place(judge) != 0)
 		return -1;
-	if (judge->at.id == judge->header.first_id && judge->stream->segment_count == 1 && judge->header.first_id == 0)
+	if (empty)
 		return drop_empty(judge);
 	if (write_again(judge, ret_rewritten) != 0)
 		return -1;
@@ -561,6 +587,7 @@ static int missing(struct judge *judge, const struct tail_facts *facts)
 	judge->known = facts->proven_end;
 	judge->at.id = judge->segment->first_id;
 	engine->recovery.rot_found++;
+	tell(judge, FINDING_MISSING_SEGMENT, facts->proven_next_id);
 	if (engine->options.on_corruption == ON_CORRUPTION_ERROR || facts->proven_next_id <= judge->at.id)
 		return refuse(judge);
 	int r = engine->io->ops->mkdir(engine->io, stream->dir);

@@ -63,6 +63,11 @@ int window_need(struct window *window, uint64_t offset, size_t len, const uint8_
 {
 	if (offset > window->limit || len > window->limit - offset)
 		return 1;
+	if (len == 0) { /* of a file that is empty there may be no buffer */
+		static const uint8_t nothing;
+		*ret_bytes = &nothing;
+		return 0;
+	}
 	if (window->len == 0 || offset < window->base || offset + len > window->base + window->len) {
 		size_t want = len > window->chunk ? len : window->chunk;
 		if (want > window->limit - offset)
@@ -134,8 +139,7 @@ enum scan_result scan_frame(struct window *window, uint64_t salt, uint64_t offse
 	return SCAN_FRAME;
 }
 
-enum scan_result scan_payload(
-	struct window *window, const struct frame *frame, uint64_t *ret_block_offset, int *ret_error)
+int scan_blocks(struct window *window, const struct frame *frame, scan_block_cb cb, void *arg)
 {
 	/* The blocks of a large frame push its header out of the window, so the rows are copied first. */
 	size_t table_bytes = (size_t)FRAME_BLOCK_BYTES * frame->block_count;
@@ -145,20 +149,32 @@ enum scan_result scan_payload(
 	if (r == 0)
 		memcpy(rows, bytes, table_bytes);
 	uint64_t at = frame->offset + frame->header_bytes;
-	*ret_block_offset = at;
-	uint32_t i = 0;
-	for (; r == 0 && i < frame->block_count; i++) {
+	for (uint32_t i = 0; r == 0 && i < frame->block_count; i++) {
 		struct frame table = {.table_offset = 0};
 		struct block block = frame_block(rows, &table, i);
-		r = window_need(window, at, block.stored_bytes, &bytes);
-		if (r == 0 && crc32c(0, bytes, block.stored_bytes) != block.crc)
-			r = 1;
-		if (r != 0)
-			*ret_block_offset = at;
+		int got = window_need(window, at, block.stored_bytes, &bytes);
+		bool whole = got == 0 && crc32c(0, bytes, block.stored_bytes) == block.crc;
+		r = got < 0 ? got : cb(&block, at, got == 0 ? bytes : NULL, whole, arg);
 		at += block.stored_bytes;
 	}
 	if (rows != small)
 		free(rows);
+	return r;
+}
+
+static int broken_cb(const struct block *block, uint64_t offset, const uint8_t *stored, bool whole, void *arg)
+{
+	(void)block;
+	(void)stored;
+	*(uint64_t *)arg = offset;
+	return !whole;
+}
+
+enum scan_result scan_payload(
+	struct window *window, const struct frame *frame, uint64_t *ret_block_offset, int *ret_error)
+{
+	*ret_block_offset = frame->offset + frame->header_bytes;
+	int r = scan_blocks(window, frame, broken_cb, ret_block_offset);
 	if (r < 0) {
 		*ret_error = r;
 		return SCAN_ERROR;

@@ -47,6 +47,13 @@ int window_need(struct window *window, uint64_t offset, size_t len, const uint8_
 enum scan_result scan_frame(struct window *window, uint64_t salt, uint64_t offset, struct frame *ret_frame,
 	const uint8_t **ret_header, int *ret_error);
 
+/* One block of a frame: its stored bytes, good during the call, NULL where the file or the limit ends before; whole:
+ * they fit its checksum. Non-zero stops. */
+typedef int (*scan_block_cb)(const struct block *block, uint64_t offset, const uint8_t *stored, bool whole, void *arg);
+
+/* Goes through the blocks of the frame, good and bad ones. 0, what cb returned, or a negative errno. */
+int scan_blocks(struct window *window, const struct frame *frame, scan_block_cb cb, void *arg);
+
 /* Checks every block of the frame against its checksum. SCAN_FRAME, SCAN_BROKEN (ret_block_offset says where),
  * SCAN_ERROR. */
 enum scan_result scan_payload(

@@ -85,8 +85,10 @@ static int go_on_behind(struct engine *engine, struct stream *stream, uint64_t n
 		stream->name, (unsigned long long)stream->next_id, (unsigned long long)next_id,
 		(unsigned long long)next_id);
 	stream->next_id = next_id;
-	if (nothing)
-		return recovery_show(engine, stream, err);
+	if (nothing) {
+		recovery_show(engine, stream);
+		return 0;
+	}
 	stream->loop_end = next_id;
 	atomic_store(&stream->durable_end, next_id);
 	count_add(&engine->segment_count, 1);
@@ -97,6 +99,11 @@ static int go_on_behind(struct engine *engine, struct stream *stream, uint64_t n
 static int lost(struct engine *engine, struct stream *stream, uint64_t floor, struct error *err)
 {
 	engine->recovery.rot_found++;
+	recovery_tell(engine, &(struct recovery_finding){.kind = FINDING_SHORT_SHARD,
+				      .stream = stream->name,
+				      .stream_len = stream->name_len,
+				      .id = stream->next_id,
+				      .next_id = floor});
 	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE)
 		return go_on_behind(engine, stream, floor, err);
 	error_set(err, ERR_CORRUPTION,

@@ -126,9 +126,27 @@ static int grow(struct stream_table *table)
 	return 0;
 }
 
+static int room(struct stream ***array, size_t *cap, size_t need)
+{
+	if (need <= *cap)
+		return 0;
+	size_t grown = *cap ? *cap * 2 : 64;
+	if (grown < need)
+		grown = need;
+	struct stream **bigger = realloc(*array, sizeof(**array) * grown);
+	if (!bigger)
+		return -1;
+	*array = bigger;
+	*cap = grown;
+	return 0;
+}
+
 int stream_table_add(struct stream_table *table, struct stream *stream)
 {
-	if (table->count >= table->bucket_count && grow(table) != 0)
+	/* Room in the order of names, too, so that showing it cannot fail. */
+	if ((table->count >= table->bucket_count && grow(table) != 0) ||
+		room(&table->sorted, &table->sorted_cap, table->count + 1) != 0 ||
+		room(&table->fresh, &table->fresh_cap, 1) != 0)
 		return -1;
 	struct stream **bucket = &table->buckets[stream->hash & (table->bucket_count - 1)];
 	stream->table_next = *bucket;
@@ -159,32 +177,15 @@ static int compare_streams(const void *left, const void *right)
 	return compare_name(*(struct stream *const *)left, other->name, other->name_len);
 }
 
-static int room(struct stream ***array, size_t *cap, size_t need)
+void stream_table_show(struct stream_table *table, struct stream *stream)
 {
-	if (need <= *cap)
-		return 0;
-	size_t grown = *cap ? *cap * 2 : 64;
-	if (grown < need)
-		grown = need;
-	struct stream **bigger = realloc(*array, sizeof(**array) * grown);
-	if (!bigger)
-		return -1;
-	*array = bigger;
-	*cap = grown;
-	return 0;
-}
-
-int stream_table_show(struct stream_table *table, struct stream *stream)
-{
-	/* Room in both is had before anything changes, so that sorting cannot fail. */
-	if (room(&table->sorted, &table->sorted_cap, table->sorted_count + table->fresh_count + 1) != 0 ||
-		room(&table->fresh, &table->fresh_cap, table->fresh_count + 1) != 0)
-		return -1;
+	/* `sorted` has room for all that are in the table. */
+	if (room(&table->fresh, &table->fresh_cap, table->fresh_count + 1) != 0)
+		stream_table_sort(table);
 	stream->visible = true;
 	table->fresh[table->fresh_count++] = stream;
 	if (table->fresh_count >= FRESH_MAX && table->fresh_count * 4 > table->sorted_count)
 		stream_table_sort(table);
-	return 0;
 }
 
 void stream_table_sort(struct stream_table *table)

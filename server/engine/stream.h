@@ -103,7 +103,7 @@ void stream_table_free(struct stream_table *table); /* not the streams */
 struct stream *stream_table_find(const struct stream_table *table, const char *name, size_t len, uint64_t hash);
 int stream_table_add(struct stream_table *table, struct stream *stream);     /* -1: out of memory */
 void stream_table_remove(struct stream_table *table, struct stream *stream); /* one that is not visible */
-int stream_table_show(struct stream_table *table, struct stream *stream);    /* makes it visible; -1: out of memory */
+void stream_table_show(struct stream_table *table, struct stream *stream);   /* makes it visible; it was added */
 /* The sorted array, complete. */
 void stream_table_sort(struct stream_table *table);
 /* Index of the first sorted name >= name (or > name). */

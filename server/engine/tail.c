@@ -282,11 +282,11 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 	int r = tail_pin(writer, segment, &file);
 	if (r != 0)
 		return r; /* no descriptor: the segment stays as it is */
-	*ret_fatal = true;
 	/* What the journal holds may be in place only in the page cache: the successor must not be written before it is
 	 * durable. */
 	tail->dirty = true;
 	r = tail_sync(writer, stream);
+	*ret_fatal = r != 0 && !tail_was_not_tried(r);
 	if (r == 0) {
 		tail_save_index(writer, stream, true);
 		/* What was written ahead goes back; if it cannot, the zeros do no harm. */
@@ -295,7 +295,6 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 	unpin(writer, segment);
 	if (r != 0)
 		return r;
-	*ret_fatal = false;
 	pthread_mutex_lock(&writer->list_lock);
 	segment->sealed = true;
 	pthread_mutex_unlock(&writer->list_lock);

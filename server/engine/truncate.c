@@ -50,7 +50,7 @@ static bool remove_files(struct engine *engine, struct segment *segment)
 		count_add(&engine->segments_unlinked, r == 0);
 		/* Names may be lost in any order: the next one goes only when this one is gone for good. */
 		r = io->ops->sync_dir(io, segment->stream->dir);
-		if (r != 0)
+		if (r != 0 && !tail_was_not_tried(r))
 			segment->stream->doom_over = true;
 	}
 	if (r != 0) {
@@ -121,17 +121,16 @@ static void unlist(struct writer *writer, struct stream *stream, uint32_t count,
 	count_sub(&engine->segment_bytes, bytes);
 }
 
-static void queue_doom(struct writer *writer, struct stream *stream)
+static void queue_doom(struct writer *writer, struct stream *stream, struct doom *doom)
 {
 	pthread_mutex_lock(&writer->list_lock);
 	bool queued = stream->doom_queued;
 	stream->doom_queued = true;
 	pthread_mutex_unlock(&writer->list_lock);
-	if (queued)
+	if (queued) {
+		free(doom);
 		return;
-	struct doom *doom = calloc(1, sizeof(*doom));
-	if (!doom)
-		abort(); /* as in op_io_error */
+	}
 	doom->chore.run = run;
 	doom->writer = writer;
 	doom->stream = stream;
@@ -152,11 +151,17 @@ void writer_truncate(struct writer *writer, struct op *op)
 	if (r == 0 && stream->tail.segment)
 		r = tail_sync_names(writer, stream);
 	if (r != 0) {
-		writer_fail(writer, -r, "sync before truncate of", stream->dir);
+		if (!tail_was_not_tried(r))
+			writer_fail(writer, -r, "sync before truncate of", stream->dir);
 		op->error = op_io_error(-r, "sync before truncate of", stream->dir, OUTCOME_NONE);
 		return;
 	}
+	struct doom *doom = calloc(1, sizeof(*doom));
+	if (!doom) {
+		op->error = op_io_error(ENOMEM, "truncate", stream->dir, OUTCOME_NONE);
+		return;
+	}
 	unlist(writer, stream, count, op);
-	queue_doom(writer, stream);
+	queue_doom(writer, stream, doom);
 	STAT_ADD(writer, truncates, 1);
 }

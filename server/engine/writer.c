@@ -10,6 +10,8 @@
 #include "log.h"
 #include "thread.h"
 
+/* A sync for which there was no descriptor is not tried again at once. */
+#define LATE_SYNC_MIN_NS UINT64_C(100000000)
 /* Descriptors that one writer may keep open because their bytes are not durable. */
 #define PINNED_MAX 64u
 
@@ -41,8 +43,10 @@ int writer_new(struct engine *engine, uint32_t index, struct writer **ret_writer
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
 	pthread_cond_init(&writer->queue_changed, &attr);
 	pthread_condattr_destroy(&attr);
-	if (frame_builder_init(&writer->builder, engine->options.compression, engine->options.min_compression_size) !=
-		0) {
+	writer->plans = malloc(sizeof(*writer->plans) * PLANS_MIN);
+	writer->plan_cap = PLANS_MIN;
+	if (!writer->plans || frame_builder_init(&writer->builder, engine->options.compression,
+				      engine->options.min_compression_size) != 0) {
 		writer_free(writer);
 		return error_set_io(err, ENOMEM, "writer", "");
 	}
@@ -106,7 +110,7 @@ int writer_sync_all(struct writer *writer)
 	int r = writer->journal && journal_unsynced(writer->journal) ? writer_journal_sync(writer) : 0;
 	while (r == 0 && writer->dirty)
 		r = tail_sync(writer, writer->dirty);
-	if (r != 0)
+	if (r != 0 && !tail_was_not_tried(r))
 		writer_fail(writer, -r, "sync in", writer->dirty ? writer->dirty->dir : "the journal");
 	return r;
 }
@@ -237,6 +241,25 @@ static bool interval_is_over(struct writer *writer)
 	       io->ops->monotonic_ns(io) >= writer->next_sync_ns;
 }
 
+static void sync_by_interval(struct writer *writer)
+{
+	writer->next_sync_ns = 0;
+	int r = writer_sync_all(writer); /* an error has stopped the shard, and says so */
+	bool late = tail_was_not_tried(r);
+	if (late) {
+		struct io *io = writer->engine->io;
+		uint64_t interval = writer->engine->options.async_sync_interval_ns;
+		writer->next_sync_ns =
+			io->ops->monotonic_ns(io) + (interval > LATE_SYNC_MIN_NS ? interval : LATE_SYNC_MIN_NS);
+	}
+	if (late && !writer->sync_is_late)
+		log_warn("engine",
+			"writer %u: no descriptor for a sync (%s): what was to be durable by async_sync_interval is "
+			"not yet, it is tried again; raise the limit (ulimit -n, LimitNOFILE=)",
+			writer->index, error_errno_name(-r));
+	writer->sync_is_late = late;
+}
+
 bool writer_step(struct writer *writer)
 {
 	bool worked = false;
@@ -244,8 +267,7 @@ bool writer_step(struct writer *writer)
 	pull(writer);
 	pthread_mutex_unlock(&writer->queue_lock);
 	if (interval_is_over(writer)) {
-		writer->next_sync_ns = 0;
-		(void)writer_sync_all(writer); /* an error has stopped the shard, and says so */
+		sync_by_interval(writer);
 		worked = true;
 	}
 	if (writer->ready_first) {

@@ -61,6 +61,7 @@ struct writer {
 	struct stream *dirty;	     /* streams with bytes that are not durable */
 	uint32_t pinned, pinned_max; /* descriptors held because their bytes are not durable */
 	uint64_t next_sync_ns;	     /* when the interval is over; 0: nothing to sync */
+	bool sync_is_late;	     /* the last one by the interval found no descriptor */
 
 	/* read by others, relaxed; the text under the list lock */
 	struct writer_stats stats;
@@ -89,8 +90,10 @@ void writer_fail(struct writer *writer, int os_errno, const char *what, const ch
 	__atomic_store_n(&(writer)->stats.field, (writer)->stats.field + (uint64_t)(n), __ATOMIC_RELAXED)
 void stat_record(struct histogram *histogram, uint64_t value);
 
-/* An Io error on the heap, for op->error. Never NULL (a static one if memory is out would not be freed: it aborts
- * instead). */
+/* So many streams a group can have whatever memory there is. */
+#define PLANS_MIN 16u
+
+/* An Io error for op->error, as by error_copy. */
 struct error *op_io_error(int os_errno, const char *what, const char *path, enum error_outcome outcome);
 
 /* group.c: forms one group from the ready ops, carries it out and completes it. False: the first ready op is no append.

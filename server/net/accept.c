@@ -50,21 +50,22 @@ static void note_failure(struct server *server, int status)
 	log_warn("net", "cannot accept a connection: %s; it is tried again", uv_strerror(status));
 }
 
-void accept_cb(uv_stream_t *stream, int status, void *arg)
+void accept_cb(int fd, bool tcp, void *arg)
 {
 	struct server *server = arg;
 	struct transport *transport;
-	struct session *session = status == 0 ? calloc(1, sizeof(*session)) : NULL;
-	if (status == 0 && session == NULL)
-		status = -ENOMEM;
-	if (status == 0)
-		status = transport_uv_accept(stream, ++server->accepted_number, &transport);
-	if (status != 0) {
-		free(session);
-		if (status == -EAGAIN)
-			return;
-		/* libuv does not look at this address again until somebody was accepted there. */
+	if (fd < 0) {
 		server->accept_again = true;
+		note_failure(server, fd);
+		return;
+	}
+	int status = transport_uv_open(&server->net.loop, fd, tcp, ++server->accepted_number, &transport);
+	struct session *session = status == 0 ? calloc(1, sizeof(*session)) : NULL;
+	if (status == 0 && session == NULL) {
+		transport_uv_discard(transport);
+		status = -ENOMEM;
+	}
+	if (status != 0) {
 		note_failure(server, status);
 		return;
 	}
@@ -88,5 +89,5 @@ void accept_retry(struct server *server)
 		return;
 	server->accept_again = false;
 	for (size_t i = 0; i < server->listener_count; i++)
-		accept_cb(listener_stream(server->listeners[i]), 0, server);
+		listener_resume(server->listeners[i]);
 }

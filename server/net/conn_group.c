@@ -186,8 +186,30 @@ static void tick_conn(struct conn *conn, uint64_t now_ns)
 	}
 }
 
+static uint64_t min_u64(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/* This process has stood still (SIGSTOP, a suspended machine), and no peer could do anything about it meanwhile: that
+ * time counts for nobody. */
+static void forget_standstill(struct conn_group *group, uint64_t now_ns)
+{
+	uint64_t lost_ns = now_ns - group->tick_ns;
+	if (lost_ns < STANDSTILL_NS)
+		return;
+	for (struct conn *conn = group->all; conn != NULL; conn = conn->next) {
+		conn->progress_ns = min_u64(conn->progress_ns + lost_ns, now_ns);
+		conn->active_ns = min_u64(conn->active_ns + lost_ns, now_ns);
+		conn->received_ns = min_u64(conn->received_ns + lost_ns, now_ns);
+	}
+	group->granted_until_ns += lost_ns;
+	group->tick_ns = now_ns;
+}
+
 void conn_group_tick(struct conn_group *group, uint64_t now_ns)
 {
+	forget_standstill(group, now_ns);
 	for (struct conn *conn = group->all, *next; conn != NULL; conn = next) {
 		next = conn->next;
 		tick_conn(conn, now_ns);

@@ -30,6 +30,9 @@
 /* How long a connection has to be silent, after the last of the server's, to be closed when the server stops. */
 #define QUIET_NS NS_PER_SECOND
 
+/* Ticks are half a second apart at most: when this much is between two, this process did not run. */
+#define STANDSTILL_NS NS_PER_SECOND
+
 enum conn_state { CONN_OPEN, CONN_ENDING, CONN_SHUT, CONN_CLOSED };
 
 struct out_chunk {

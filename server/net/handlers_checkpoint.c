@@ -23,7 +23,7 @@ static void completed(struct op *op);
 
 static void free_call(struct checkpoint_call *own)
 {
-	free(own->checkpoint.op.error);
+	error_free(own->checkpoint.op.error);
 	checkpoint_op_clear(&own->checkpoint);
 	free(own);
 }

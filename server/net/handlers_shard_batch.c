@@ -44,7 +44,7 @@ struct shard_batch {
 static void free_batch(struct shard_batch *batch)
 {
 	for (uint32_t i = 0; i < batch->part_count; i++)
-		free(batch->parts[i].op.error);
+		error_free(batch->parts[i].op.error);
 	buf_free(&batch->bytes);
 	free(batch->part_of);
 	free(batch->values);
@@ -260,10 +260,7 @@ static void submit_parts(struct shard_batch *batch, bool sync)
 		rewind_part(&part->source);
 		if (engine_submit_shard(batch->call.net->engine, &part->op, part->shard, &err) == 0)
 			continue;
-		part->op.error = malloc(sizeof(err));
-		if (part->op.error == NULL)
-			abort(); /* as the engine does for its errors */
-		*part->op.error = err;
+		part->op.error = error_copy(&err);
 		batch->parts_left--;
 	}
 	if (--batch->parts_left == 0)

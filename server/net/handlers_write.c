@@ -344,6 +344,6 @@ static void completed(struct op *op)
 		call_fail(&write->call, op->error);
 	else
 		answer(write);
-	free(op->error);
+	error_free(op->error);
 	free_write(write);
 }

@@ -12,39 +12,87 @@
 #include "log.h"
 
 #define BACKLOG 1024
+/* So many are accepted before others have the loop. */
+#define ACCEPTS_PER_TURN 64
 
 struct listener {
-	union {
-		uv_handle_t any;
-		uv_stream_t stream;
-		uv_tcp_t tcp;
-		uv_pipe_t pipe;
-	} handle;
+	uv_poll_t poll;
+	int fd;
+	bool tcp, paused;
+	char *path; /* of the socket file, which is ours; NULL: none */
 	listener_cb cb;
 	void *arg;
 };
 
-static void on_connection(uv_stream_t *stream, int status)
+/* What one connection failed with that was given up before it was accepted; the next one may be good. */
+static bool concerns_one(int os_errno)
 {
-	struct listener *listener = stream->data;
-	listener->cb(stream, status, listener->arg);
+	return os_errno == EINTR || os_errno == ECONNABORTED || os_errno == EPERM || os_errno == EPROTO;
+}
+
+/* libuv's own way to accept runs in a circle, for good, once a process has no descriptor left (the limit was lowered
+ * while it runs): so the descriptors are taken here. Who cannot be accepted waits in the system's queue. */
+static void on_connection(uv_poll_t *poll, int status, int events)
+{
+	struct listener *listener = poll->data;
+	(void)events;
+	for (int i = 0; i < ACCEPTS_PER_TURN && listener->fd >= 0 && !listener->paused; i++) {
+		int fd = status == 0 ? accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK) : status;
+		int os_errno = status == 0 ? errno : -status;
+		if (fd >= 0) {
+			listener->cb(fd, listener->tcp, listener->arg);
+			continue;
+		}
+		if (os_errno == EAGAIN)
+			return;
+		if (concerns_one(os_errno))
+			continue;
+		listener->paused = true;
+		uv_poll_stop(&listener->poll);
+		listener->cb(-os_errno, listener->tcp, listener->arg);
+	}
+}
+
+void listener_resume(struct listener *listener)
+{
+	if (!listener->paused)
+		return;
+	listener->paused = false;
+	uv_poll_start(&listener->poll, UV_READABLE, on_connection);
 }
 
 static void free_listener(uv_handle_t *handle)
 {
-	free(handle->data);
+	struct listener *listener = handle->data;
+	free(listener->path);
+	free(listener);
 }
 
-static struct listener *new_listener(listener_cb cb, void *arg, struct error *err)
+/* Takes fd, which is bound and listens, also on failure; path may be NULL. */
+static int watch(
+	uv_loop_t *loop, int fd, const char *path, bool tcp, listener_cb cb, void *arg, struct listener **ret_listener)
 {
 	struct listener *listener = calloc(1, sizeof(*listener));
-	if (listener == NULL) {
-		error_set(err, ERR_CONFIG, "no memory to listen with");
-		return NULL;
+	char *copy = path != NULL ? strdup(path) : NULL;
+	int result = listener == NULL || (path != NULL && copy == NULL) ? -ENOMEM : 0;
+	if (result == 0)
+		result = uv_poll_init(loop, &listener->poll, fd);
+	if (result != 0) {
+		close(fd);
+		free(copy);
+		free(listener);
+		return result;
 	}
+	listener->poll.data = listener;
+	listener->fd = fd;
+	listener->path = copy;
+	listener->tcp = tcp;
 	listener->cb = cb;
 	listener->arg = arg;
-	return listener;
+	listener->paused = true;
+	listener_resume(listener);
+	*ret_listener = listener;
+	return 0;
 }
 
 static void name_address(const struct sockaddr_storage *address, char *text, size_t size)
@@ -61,35 +109,40 @@ static void name_address(const struct sockaddr_storage *address, char *text, siz
 	}
 }
 
+/* A socket that is bound and listens, or a negative errno. */
+static int listen_tcp(const struct sockaddr_storage *address)
+{
+	const int on = 1;
+	bool in6 = address->ss_family == AF_INET6;
+	socklen_t len = in6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+	int fd = socket(address->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) == 0 &&
+		(!in6 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) == 0) &&
+		bind(fd, (const struct sockaddr *)address, len) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	int saved = errno;
+	close(fd);
+	return -saved;
+}
+
 int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, listener_cb cb, void *arg,
 	struct listener **ret_listener, struct error *err)
 {
 	char name[64];
 	name_address(address, name, sizeof(name));
-	struct listener *listener = new_listener(cb, arg, err);
-	if (listener == NULL)
-		return -1;
-	int result = uv_tcp_init(loop, &listener->handle.tcp);
-	if (result != 0) {
-		free(listener);
-		return error_set(err, ERR_CONFIG, "cannot listen on tcp %s: %s", name, uv_strerror(result));
-	}
-	listener->handle.any.data = listener;
-	unsigned flags = address->ss_family == AF_INET6 ? UV_TCP_IPV6ONLY : 0;
-	result = uv_tcp_bind(&listener->handle.tcp, (const struct sockaddr *)address, flags);
+	int fd = listen_tcp(address), result = fd < 0 ? fd : 0;
+	struct sockaddr_storage bound;
+	socklen_t len = sizeof(bound);
+	if (fd >= 0 && getsockname(fd, (struct sockaddr *)&bound, &len) == 0)
+		name_address(&bound, name, sizeof(name)); /* with the port that the system chose */
 	if (result == 0)
-		result = uv_listen(&listener->handle.stream, BACKLOG, on_connection);
-	if (result != 0) {
-		uv_close(&listener->handle.any, free_listener);
+		result = watch(loop, fd, NULL, true, cb, arg, ret_listener);
+	if (result != 0)
 		return error_set(err, ERR_CONFIG, "cannot listen on tcp %s: %s: choose another address in listen_tcp",
 			name, uv_strerror(result));
-	}
-	struct sockaddr_storage bound;
-	int len = sizeof(bound);
-	if (uv_tcp_getsockname(&listener->handle.tcp, (struct sockaddr *)&bound, &len) == 0)
-		name_address(&bound, name, sizeof(name)); /* with the port that the system chose */
 	log_info("net", "listening on tcp %s", name);
-	*ret_listener = listener;
 	return 0;
 }
 
@@ -123,6 +176,25 @@ static int make_room(const char *path, struct error *err)
 	return 0;
 }
 
+/* As listen_tcp. */
+static int listen_unix(const char *path)
+{
+	struct sockaddr_un address = {.sun_family = AF_UNIX};
+	memcpy(address.sun_path, path, strlen(path) + 1);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	bool bound = bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+	/* The mode before it listens, so that nobody else gets in between. */
+	if (bound && chmod(path, S_IRUSR | S_IWUSR) == 0 && listen(fd, BACKLOG) == 0)
+		return fd;
+	int saved = errno;
+	if (bound)
+		unlink(path);
+	close(fd);
+	return -saved;
+}
+
 int listener_open_unix(
 	uv_loop_t *loop, const char *path, listener_cb cb, void *arg, struct listener **ret_listener, struct error *err)
 {
@@ -131,38 +203,27 @@ int listener_open_unix(
 			path, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
 	if (make_room(path, err) != 0)
 		return -1;
-	struct listener *listener = new_listener(cb, arg, err);
-	if (listener == NULL)
-		return -1;
-	int result = uv_pipe_init(loop, &listener->handle.pipe, 0);
-	if (result != 0) {
-		free(listener);
-		return error_set(err, ERR_CONFIG, "cannot listen on unix %s: %s", path, uv_strerror(result));
+	int fd = listen_unix(path), result = fd < 0 ? fd : 0;
+	if (result == 0) {
+		result = watch(loop, fd, path, false, cb, arg, ret_listener);
+		if (result != 0)
+			unlink(path);
 	}
-	listener->handle.any.data = listener;
-	result = uv_pipe_bind(&listener->handle.pipe, path);
-	/* Before it listens, so that nobody else gets in between. */
-	if (result == 0 && chmod(path, S_IRUSR | S_IWUSR) != 0)
-		result = -errno;
-	if (result == 0)
-		result = uv_listen(&listener->handle.stream, BACKLOG, on_connection);
-	if (result != 0) {
-		uv_close(&listener->handle.any, free_listener);
+	if (result != 0)
 		return error_set(
 			err, ERR_CONFIG, "cannot listen on unix %s: %s: change listen_unix", path, uv_strerror(result));
-	}
 	log_info("net", "listening on unix %s", path);
-	*ret_listener = listener;
 	return 0;
-}
-
-uv_stream_t *listener_stream(struct listener *listener)
-{
-	return &listener->handle.stream;
 }
 
 void listener_close(struct listener *listener)
 {
-	if (listener != NULL)
-		uv_close(&listener->handle.any, free_listener); /* libuv unlinks the socket's file */
+	if (listener == NULL)
+		return;
+	/* The file first: who finds it is to be served. */
+	if (listener->path != NULL)
+		unlink(listener->path);
+	uv_close((uv_handle_t *)&listener->poll, free_listener);
+	close(listener->fd);
+	listener->fd = -1;
 }

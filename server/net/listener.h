@@ -1,12 +1,14 @@
 /*
  * listener: an address that connections arrive at.
  *
- * Owns the listening handle (and the Unix socket's file). Loop thread only.
- * Invariant: between listener_open and listener_close it is bound; after close nothing is accepted.
+ * Owns the listening socket (and the Unix socket's file). Loop thread only.
+ * Invariant: between listener_open and listener_close it is bound; after close nothing is accepted. After an error
+ * nothing is accepted until listener_resume: who comes meanwhile waits in the system's queue.
  */
 #ifndef IRONWALD_LISTENER_H
 #define IRONWALD_LISTENER_H
 
+#include <stdbool.h>
 #include <sys/socket.h>
 
 #include <uv.h>
@@ -15,8 +17,8 @@
 
 struct listener;
 
-/* Somebody waits to be accepted at `stream` (see transport_uv_accept), or status is a negative errno. */
-typedef void (*listener_cb)(uv_stream_t *stream, int status, void *arg);
+/* fd: a connection, which is the callee's (see transport_uv_open); or a negative errno: it accepts no more for now. */
+typedef void (*listener_cb)(int fd, bool tcp, void *arg);
 
 /* Binds, listens and logs where. ERR_CONFIG with a line that names the address. */
 int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, listener_cb cb, void *arg,
@@ -25,7 +27,8 @@ int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, l
 int listener_open_unix(uv_loop_t *loop, const char *path, listener_cb cb, void *arg, struct listener **ret_listener,
 	struct error *err);
 
-uv_stream_t *listener_stream(struct listener *listener);
+/* Accepts again, after an error. */
+void listener_resume(struct listener *listener);
 
 /* Frees it in a later turn of the loop; removes the socket file. NULL is legal. */
 void listener_close(struct listener *listener);

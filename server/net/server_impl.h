@@ -40,7 +40,7 @@ struct server {
 };
 
 /* accept.c */
-void accept_cb(uv_stream_t *stream, int status, void *arg);
+void accept_cb(int fd, bool tcp, void *arg);
 void accept_retry(struct server *server);
 /* The connection is closed. */
 void accept_closed(struct server *server, struct conn *conn);

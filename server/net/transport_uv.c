@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define KEEPALIVE_SECONDS 60
 
@@ -148,22 +149,27 @@ static void name_tcp_peer(struct transport_uv *uv, uint64_t number)
 	}
 }
 
-int transport_uv_accept(uv_stream_t *listener, uint64_t number, struct transport **ret_transport)
+void transport_uv_discard(struct transport *transport)
+{
+	uv_close(&of_base(transport)->handle.any, free_unused);
+}
+
+int transport_uv_open(uv_loop_t *loop, int fd, bool tcp, uint64_t number, struct transport **ret_transport)
 {
 	struct transport_uv *uv = calloc(1, sizeof(*uv));
-	if (uv == NULL)
-		return -ENOMEM;
-	bool tcp = listener->type == UV_TCP;
-	int result =
-		tcp ? uv_tcp_init(listener->loop, &uv->handle.tcp) : uv_pipe_init(listener->loop, &uv->handle.pipe, 0);
+	int result = uv == NULL ? -ENOMEM : 0;
+	if (result == 0)
+		result = tcp ? uv_tcp_init(loop, &uv->handle.tcp) : uv_pipe_init(loop, &uv->handle.pipe, 0);
 	if (result != 0) {
 		free(uv);
+		close(fd);
 		return result;
 	}
 	uv->base.ops = &uv_ops;
 	uv->handle.any.data = uv;
-	result = uv_accept(listener, &uv->handle.stream);
+	result = tcp ? uv_tcp_open(&uv->handle.tcp, fd) : uv_pipe_open(&uv->handle.pipe, fd);
 	if (result != 0) {
+		close(fd);
 		uv_close(&uv->handle.any, free_unused);
 		return result;
 	}

@@ -7,14 +7,17 @@
 #ifndef IRONWALD_TRANSPORT_UV_H
 #define IRONWALD_TRANSPORT_UV_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <uv.h>
 
 #include "transport.h"
 
-/* Takes the connection that waits at the listener (uv_tcp_t or uv_pipe_t). number goes into the peer's name where the
- * address says nothing. Returns 0 or a negative errno. */
-int transport_uv_accept(uv_stream_t *listener, uint64_t number, struct transport **ret_transport);
+/* Takes the connected socket fd (over TCP, or a Unix socket), also on failure. number goes into the peer's name where
+ * the address says nothing. Returns 0 or a negative errno. */
+int transport_uv_open(uv_loop_t *loop, int fd, bool tcp, uint64_t number, struct transport **ret_transport);
+/* Closes one that nobody got to use. */
+void transport_uv_discard(struct transport *transport);
 
 #endif

@@ -7,34 +7,35 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/resource.h>
 
 #include "clock.h"
 #include "options.h"
+#include "probe.h"
+#include "target_redis.h"
 #include "traffic.h"
 
-static uint64_t cpu_ns(void)
-{
-	struct rusage usage;
-	getrusage(RUSAGE_SELF, &usage);
-	uint64_t us = (uint64_t)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec);
-	return (uint64_t)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) * NS_PER_SECOND + us * 1000;
-}
+/* Of one run; too much for a stack. */
+static struct phase_result result;
+static uint64_t errors_count, warmup_sent;
 
-static double us_at(const struct phase_result *result, double share)
+static double us_at(const struct histogram *latency_ns, double share)
 {
-	return (double)histogram_at(result->latency_ns, share) / 1e3;
+	return (double)histogram_at(latency_ns, share) / 1e3;
 }
 
 /* sent: all requests, with those of the warmup and what was answered after the end.
  * generator_cpu: the share of one core that this program took itself; near 1, it and not the server is the bound. */
-static void report(const struct load_options *options, const struct phase_result *result, double generator_cpu)
+static void report(const struct load_options *options, uint64_t elapsed_ns)
 {
-	double seconds = (double)result->elapsed_ns / 1e9;
-	double rate = (double)result->answers / seconds, entry_rate = (double)result->entries / seconds;
-	double mib_rate = (double)result->bytes / seconds / (1 << 20);
-	const char *target = options->redis ? "redis" : "ironwald";
-	double max_us = (double)result->latency_ns->max / 1e3;
+	const struct bench_plan *plan = &options->plan;
+	const struct figures *figures = &result.figures[options->mode];
+	const struct histogram *latency_ns = &figures->latency_ns;
+	const char *target = options->redis ? "redis" : "ironwald", *mode = bench_op_name(options->mode);
+	double seconds = (double)elapsed_ns / 1e9;
+	double rate = (double)figures->answers / seconds, entry_rate = (double)figures->entries / seconds;
+	double mib_rate = (double)figures->bytes / seconds / (1 << 20);
+	double max_us = (double)latency_ns->max / 1e3;
+	double generator_cpu = (double)result.cpu_ns / (double)result.wall_ns;
 	if (options->json)
 		printf("{\"target\": \"%s\", \"mode\": \"%s\", \"connections\": %" PRIu64 ", \"pipeline\": %" PRIu64
 		       ", \"payload_bytes\": %" PRIu64 ", \"batch_count\": %" PRIu64 ", \"streams\": %" PRIu64
@@ -43,75 +44,88 @@ static void report(const struct load_options *options, const struct phase_result
 		       ", \"requests_per_second\": %.1f, \"entries_per_second\": %.1f, \"mib_per_second\": %.2f"
 		       ", \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"max_us\": %.1f"
 		       ", \"wakeups\": %" PRIu64 ", \"generator_cpu\": %.3f, \"errors\": %" PRIu64 "}\n",
-			target, load_mode_name(options->mode), options->connections, options->pipeline,
-			options->payload_bytes, options->batch_count, options->streams,
-			options->sync ? "true" : "false", seconds, result->sent, result->answers, result->entries, rate,
-			entry_rate, mib_rate, us_at(result, 0.5), us_at(result, 0.99), us_at(result, 0.999), max_us,
-			result->wakeups, generator_cpu, result->errors);
+			target, mode, plan->connections_count, plan->pipeline, plan->payload_bytes, plan->batch_count,
+			plan->names_count, plan->sync ? "true" : "false", seconds, result.sent + warmup_sent,
+			figures->answers, figures->entries, rate, entry_rate, mib_rate, us_at(latency_ns, 0.5),
+			us_at(latency_ns, 0.99), us_at(latency_ns, 0.999), max_us, result.wakeups, generator_cpu,
+			errors_count);
 	else
 		printf("%s %s: %" PRIu64 " connections x %" PRIu64 ", %" PRIu64 " B x %" PRIu64 ", %" PRIu64
 		       " streams: %.0f requests/s, %.0f entries/s, %.1f MiB/s; p50 %.0f us, p99 %.0f us, p99.9 %.0f us"
 		       ", max %.0f us; %.0f %% generator, %" PRIu64 " errors\n",
-			target, load_mode_name(options->mode), options->connections, options->pipeline,
-			options->payload_bytes, options->batch_count, options->streams, rate, entry_rate, mib_rate,
-			us_at(result, 0.5), us_at(result, 0.99), us_at(result, 0.999), max_us, generator_cpu * 100,
-			result->errors);
+			target, mode, plan->connections_count, plan->pipeline, plan->payload_bytes, plan->batch_count,
+			plan->names_count, rate, entry_rate, mib_rate, us_at(latency_ns, 0.5), us_at(latency_ns, 0.99),
+			us_at(latency_ns, 0.999), max_us, generator_cpu * 100, errors_count);
 }
 
-static int prefill(struct traffic *traffic, const struct load_options *options, uint64_t *errors)
+static int run_phase(struct traffic *traffic, struct phase *phase, uint64_t duration_ns)
 {
-	uint64_t batch = options->redis ? target_redis.prefill_batch : target_ironwald.prefill_batch;
+	struct fault fault = {0};
+	result = (struct phase_result){0};
+	phase->begin_ns = clock_now_ns();
+	phase->end_ns = duration_ns < UINT64_MAX - phase->begin_ns ? phase->begin_ns + duration_ns : UINT64_MAX;
+	int outcome = traffic_run(traffic, phase, &result, &fault);
+	for (size_t i = 0; i < result.complaints.shown_count; i++)
+		fprintf(stderr, "load: %s\n", result.complaints.shown[i]);
+	if (outcome != 0)
+		fprintf(stderr, "load: %s\n", fault.text);
+	errors_count += result.complaints.count;
+	return outcome;
+}
+
+static int prefill(struct traffic *traffic, const struct load_options *options, const struct target *target)
+{
+	const struct bench_plan *plan = &options->plan;
+	uint64_t batch = plan_prefill_batch(plan, target->prefill_batch);
 	struct phase phase = {
-		.op = LOAD_PREFILL,
-		.duration_ns = UINT64_MAX,
-		.request_count = (options->prefill_count + batch - 1) / batch * options->streams,
-		/* So that each stream gets its ids in order. */
-		.one_connection = true,
+		.prefill = true,
+		.request_count = (plan->prefill_count + batch - 1) / batch * plan->names_count,
 	};
-	struct phase_result result;
-	if (traffic_run(traffic, &phase, &result) != 0)
-		return -1;
-	*errors += result.errors;
-	return result.errors == 0 ? 0 : -1;
+	return run_phase(traffic, &phase, UINT64_MAX) == 0 && errors_count == 0 ? 0 : -1;
 }
 
-static int run(struct traffic *traffic, const struct load_options *options, uint64_t *errors)
+static int run(struct traffic *traffic, const struct load_options *options, const struct target *target)
 {
-	static const enum load_op ops[] = {[MODE_APPEND] = LOAD_APPEND, [MODE_GET] = LOAD_GET, [MODE_ITER] = LOAD_ITER};
-	struct phase phase = {.op = ops[options->mode], .duration_ns = options->warmup_ns, .request_count = UINT64_MAX};
-	struct phase_result result;
-	if (options->mode != MODE_APPEND && prefill(traffic, options, errors) != 0)
+	struct phase phase = {.request_count = UINT64_MAX};
+	if (options->plan.prefill_count > 0 && prefill(traffic, options, target) != 0)
 		return -1;
 	if (options->warmup_ns > 0) {
-		if (traffic_run(traffic, &phase, &result) != 0)
+		if (run_phase(traffic, &phase, options->warmup_ns) != 0)
 			return -1;
-		*errors += result.errors;
+		warmup_sent = result.sent;
 	}
-	phase.duration_ns = options->duration_ns;
 	phase.request_count = options->request_count;
-	uint64_t warmup_sent = options->warmup_ns > 0 ? result.sent : 0;
-	uint64_t cpu = cpu_ns(), begin_ns = clock_now_ns();
-	if (traffic_run(traffic, &phase, &result) != 0)
+	if (run_phase(traffic, &phase, options->duration_ns) != 0)
 		return -1;
-	double generator_cpu = (double)(cpu_ns() - cpu) / (double)(clock_now_ns() - begin_ns);
-	result.sent += warmup_sent;
-	result.errors += *errors;
-	*errors = result.errors;
-	report(options, &result, generator_cpu);
+	report(options, result.ended_ns - phase.begin_ns);
 	return 0;
 }
 
 int main(int argc, char **argv)
 {
-	struct load_options options;
-	uint64_t errors = 0;
+	static struct load_options options;
 	int parsed = options_parse(&options, argc, argv);
 	if (parsed != 0)
 		return parsed > 0 ? 0 : 2;
-	struct traffic *traffic = traffic_new(&options);
+	const struct target *target = options.redis ? &target_redis : &target_ironwald;
+	atomic_int stop = STOP_NOT;
+	struct fault fault = {0};
+	struct server_facts facts;
+	struct requests *requests = NULL;
+	struct traffic *traffic = NULL;
+	if (probe_server(&options.plan, target, &facts, &fault) == 0) {
+		requests = requests_new(&options.plan, target, facts.shard_count);
+		if (requests == NULL)
+			fault_set(&fault, FAULT_HERE, "out of memory for the requests");
+	}
+	const struct traffic_setup setup = {
+		.plan = &options.plan, .requests = requests, .threads_count = 1, .stop = &stop};
+	if (requests != NULL)
+		traffic = traffic_new(&setup, &fault);
 	if (traffic == NULL)
-		return 1;
-	int result = run(traffic, &options, &errors);
+		fprintf(stderr, "load: %s\n", fault.text);
+	int outcome = traffic != NULL ? run(traffic, &options, target) : -1;
 	traffic_free(traffic);
-	return result == 0 && errors == 0 ? 0 : 1;
+	requests_free(requests);
+	return outcome == 0 && errors_count == 0 ? 0 : 1;
 }

@@ -8,16 +8,6 @@
 
 #include "clock.h"
 
-#define CONNECTIONS_MAX 10000
-#define PIPELINE_MAX 65536
-#define PAYLOAD_MAX (UINT64_C(16) << 20)
-#define BATCH_MAX 1000000
-#define STREAMS_MAX 100000
-/* Of one request, and of all that may be in flight. */
-#define REQUEST_BYTES_MAX (UINT64_C(64) << 20)
-#define INFLIGHT_BYTES_MAX (UINT64_C(1) << 30)
-#define ORDER_RECORDS_MAX (UINT64_C(16) << 20)
-
 static const char usage[] =
 	"load: one thread of load on ironwald, or on Redis streams, and how long the answers took\n"
 	"\n"
@@ -40,12 +30,6 @@ static const char usage[] =
 	"  --json                 one JSON object instead of one line\n"
 	"\n"
 	"Closed loop: a request goes out when an earlier one is answered. Exit status 1 if any answer was wrong.\n";
-
-const char *load_mode_name(enum load_mode mode)
-{
-	static const char *const names[] = {[MODE_APPEND] = "append", [MODE_GET] = "get", [MODE_ITER] = "iter"};
-	return names[mode];
-}
 
 static int parse_number(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *ret)
 {
@@ -73,29 +57,24 @@ static int parse_seconds(const char *name, const char *text, double min, uint64_
 	return 0;
 }
 
-static int parse_tcp(struct load_options *options, char *text)
+static int refuse(const char *why)
 {
-	char *colon = strrchr(text, ':');
-	if (colon == NULL || colon == text || colon[1] == '\0') {
-		fprintf(stderr, "load: --tcp %s: HOST:PORT is expected\n", text);
-		return -1;
-	}
-	*colon = '\0';
-	options->port = colon + 1;
-	options->host = text;
-	size_t len = (size_t)(colon - text);
-	if (text[0] == '[' && text[len - 1] == ']') {
-		text[len - 1] = '\0';
-		options->host = text + 1;
-	}
-	return 0;
+	fprintf(stderr, "load: %s\n", why);
+	return -1;
+}
+
+static int set_address(struct load_options *options, const char *kind, const char *text)
+{
+	int len = snprintf(options->address, sizeof(options->address), "%s:%s", kind, text);
+	options->plan.address = options->address;
+	return len < (int)sizeof(options->address) ? 0 : refuse("an address of under 500 bytes is expected");
 }
 
 static int parse_mode(struct load_options *options, const char *text)
 {
-	for (enum load_mode mode = MODE_APPEND; mode <= MODE_ITER; mode++) {
-		if (strcmp(text, load_mode_name(mode)) == 0) {
-			options->mode = mode;
+	for (int op = 0; op < BENCH_MIXED_OPS; op++) {
+		if (strcmp(text, bench_op_name((enum bench_op)op)) == 0) {
+			options->mode = (enum bench_op)op;
 			return 0;
 		}
 	}
@@ -103,36 +82,25 @@ static int parse_mode(struct load_options *options, const char *text)
 	return -1;
 }
 
-static int refuse(const char *why)
+static int check(struct load_options *options)
 {
-	fprintf(stderr, "load: %s\n", why);
-	return -1;
-}
-
-static int check(const struct load_options *options)
-{
-	uint64_t request_bytes = options->batch_count * (options->payload_bytes + 5);
-	if (options->redis && options->mode == MODE_APPEND && options->batch_count > 1)
+	struct bench_plan *plan = &options->plan;
+	bool appends = options->mode == BENCH_APPEND;
+	plan->weights[options->mode] = 1;
+	plan->iter_count = plan->batch_count;
+	plan->prefill_count = appends ? 0 : options->prefill_count;
+	if (options->redis && appends && plan->batch_count > 1)
 		return refuse("Redis has no batch of appends: --batch is for get and iter there");
-	if (options->redis && options->sync)
+	if (options->redis && plan->sync)
 		return refuse("Redis has no --sync for one request: it is the server's appendfsync");
-	if (options->keys && (options->redis || options->mode != MODE_APPEND))
+	if (plan->by_key && (options->redis || !appends))
 		return refuse("--keys is for appends to ironwald");
-	if (options->sync && options->mode != MODE_APPEND)
-		return refuse("--sync is for appends");
-	if (options->mode == MODE_GET && options->batch_count > 1)
+	if (options->mode == BENCH_GET && plan->batch_count > 1)
 		return refuse("--batch is for append and iter");
-	if (options->mode == MODE_ITER && options->batch_count > options->prefill_count)
+	if (options->mode == BENCH_ITER && plan->batch_count > plan->prefill_count)
 		return refuse("--batch of an iter is at most --prefill");
-	if (strlen(options->prefix) == 0 || strlen(options->prefix) > 200)
-		return refuse("--prefix is 1 to 200 bytes");
-	if (request_bytes > REQUEST_BYTES_MAX)
-		return refuse("--batch times --payload is over 64 MiB");
-	if (options->connections * options->pipeline * (request_bytes + 512) > INFLIGHT_BYTES_MAX)
-		return refuse("over 1 GiB would be in flight: fewer --connections, --pipeline, --batch or --payload");
-	if (options->connections * options->streams > ORDER_RECORDS_MAX)
-		return refuse("--connections times --streams is over 16777216");
-	return 0;
+	const char *wrong = plan_check(plan);
+	return wrong != NULL ? refuse(wrong) : 0;
 }
 
 enum option_code {
@@ -158,37 +126,37 @@ enum option_code {
 
 static int take(struct load_options *options, int code, const char *name, char *text)
 {
+	struct bench_plan *plan = &options->plan;
 	switch (code) {
 	case OPTION_TCP:
-		return parse_tcp(options, text);
+		return set_address(options, "tcp", text);
 	case OPTION_UNIX:
-		options->unix_path = text;
-		return 0;
+		return set_address(options, "unix", text);
 	case OPTION_REDIS:
 		options->redis = true;
 		return 0;
 	case OPTION_MODE:
 		return parse_mode(options, text);
 	case OPTION_CONNECTIONS:
-		return parse_number(name, text, 1, CONNECTIONS_MAX, &options->connections);
+		return parse_number(name, text, 1, BENCH_CONNECTIONS_MAX, &plan->connections_count);
 	case OPTION_PIPELINE:
-		return parse_number(name, text, 1, PIPELINE_MAX, &options->pipeline);
+		return parse_number(name, text, 1, BENCH_PIPELINE_MAX, &plan->pipeline);
 	case OPTION_PAYLOAD:
-		return parse_number(name, text, 0, PAYLOAD_MAX, &options->payload_bytes);
+		return parse_number(name, text, 0, BENCH_PAYLOAD_MAX, &plan->payload_bytes);
 	case OPTION_BATCH:
-		return parse_number(name, text, 1, BATCH_MAX, &options->batch_count);
+		return parse_number(name, text, 1, BENCH_BATCH_MAX, &plan->batch_count);
 	case OPTION_STREAMS:
-		return parse_number(name, text, 1, STREAMS_MAX, &options->streams);
+		return parse_number(name, text, 1, BENCH_NAMES_MAX, &plan->names_count);
 	case OPTION_PREFIX:
-		options->prefix = text;
+		plan->prefix = text;
 		return 0;
 	case OPTION_PREFILL:
-		return parse_number(name, text, 1, UINT32_MAX, &options->prefill_count);
+		return parse_number(name, text, 1, BENCH_PREFILL_MAX, &options->prefill_count);
 	case OPTION_KEYS:
-		options->keys = true;
+		plan->by_key = true;
 		return 0;
 	case OPTION_SYNC:
-		options->sync = true;
+		plan->sync = true;
 		return 0;
 	case OPTION_DURATION:
 		return parse_seconds(name, text, 0.01, &options->duration_ns);
@@ -231,20 +199,28 @@ int options_parse(struct load_options *options, int argc, char **argv)
 		{0},
 	};
 	*options = (struct load_options){
-		.host = "127.0.0.1",
-		.port = "7411",
-		.prefix = "bench-",
-		.connections = 1,
-		.pipeline = 1,
-		.payload_bytes = 100,
-		.batch_count = 1,
-		.streams = 1,
+		.plan =
+			{
+				.client_name = "ironwald-bench",
+				.prefix = "bench-",
+				.connections_count = 1,
+				.threads_count = 1,
+				.pipeline = 1,
+				.payload_bytes = 100,
+				.batch_count = 1,
+				.names_count = 1,
+				.random = true,
+				.checks = true,
+				.seed = clock_now_ns(),
+				.timeout_ns = 30 * NS_PER_SECOND,
+			},
 		.prefill_count = 10000,
 		.request_count = UINT64_MAX,
 		.duration_ns = 2 * NS_PER_SECOND,
 		.warmup_ns = 300 * NS_PER_MS,
 	};
 	int code, index = 0;
+	(void)set_address(options, "tcp", "127.0.0.1:7411");
 	while ((code = getopt_long(argc, argv, "", table, &index)) != -1) {
 		int result = take(options, code, table[index].name, optarg);
 		if (result != 0)

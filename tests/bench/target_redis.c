@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "target.h"
+#include "target_redis.h"
 
 /* Entries that are to be read again get ids of our own, all with the same number of digits. */
 #define ID_BASE UINT64_C(1000000000000)
@@ -24,7 +24,7 @@ static int add(struct buf *out, const char *format, ...)
 	return buf_append(out, text, (size_t)len);
 }
 
-/* A bulk string of zeros, to be filled later. */
+/* Room in a bulk string, to be filled later. */
 static int add_room(struct buf *out, size_t len, size_t *ret_at)
 {
 	if (add(out, "$%zu\r\n", len) != 0 || buf_reserve(out, len + 2) != 0)
@@ -35,45 +35,48 @@ static int add_room(struct buf *out, size_t len, size_t *ret_at)
 	return buf_append(out, "\r\n", 2);
 }
 
-static int add_id(struct template *template)
+static int add_id(struct head *head)
 {
-	return add_room(&template->frame, ID_DIGITS, &template->id_at[template->id_count++]);
+	return add_room(&head->bytes, ID_DIGITS, &head->id_at[head->id_count++]);
 }
 
-static int add_key(struct template *template, const char *command, unsigned words, const char *prefix, uint64_t stream)
+static int add_key(struct head *head, const char *command, unsigned words, const char *name)
 {
-	char name[256];
-	int len = snprintf(name, sizeof(name), "%s%06" PRIu64, prefix, stream);
-	return add(&template->frame, "*%u\r\n$%zu\r\n%s\r\n$%d\r\n%s\r\n", words, strlen(command), command, len, name);
+	return add(&head->bytes, "*%u\r\n$%zu\r\n%s\r\n$%zu\r\n%s\r\n", words, strlen(command), command, strlen(name),
+		name);
 }
 
-static int make_xadd(const struct load_options *options, bool own_id, uint64_t stream, struct template *ret)
+static int make_tail(const struct bench_plan *plan, size_t entry_count, struct tail *ret_tail)
 {
-	if (add_key(ret, "XADD", 5, options->prefix, stream) != 0 ||
-		(own_id ? add_id(ret) : add(&ret->frame, "$1\r\n*\r\n")) != 0 || add(&ret->frame, "$1\r\nf\r\n") != 0 ||
-		add_room(&ret->frame, options->payload_bytes, &ret->entry_at) != 0)
+	*ret_tail = (struct tail){.entry_count = entry_count}; /* always one */
+	return add_room(&ret_tail->bytes, plan->payload_bytes, &ret_tail->entry_at);
+}
+
+static int make_xadd(bool own_id, const char *name, struct head *ret)
+{
+	if (add_key(ret, "XADD", 5, name) != 0 || (own_id ? add_id(ret) : add(&ret->bytes, "$1\r\n*\r\n")) != 0)
 		return -1;
-	ret->entry_count = 1;
-	return 0;
+	return add(&ret->bytes, "$1\r\nf\r\n");
 }
 
-static int make(const struct load_options *options, enum load_op op, uint64_t stream, struct template *ret)
+static int make_head(const struct bench_plan *plan, enum bench_op op, const char *name, size_t entry_count,
+	size_t tail_bytes, struct head *ret_head)
 {
-	*ret = (struct template){.number_at = SIZE_MAX};
+	char count[24];
+	(void)plan;
+	(void)tail_bytes; /* has its own length */
+	*ret_head = (struct head){.number_at = SIZE_MAX};
 	switch (op) {
-	case LOAD_APPEND:
-	case LOAD_PREFILL:
-		return make_xadd(options, op == LOAD_PREFILL, stream, ret);
-	case LOAD_GET:
-		return add_key(ret, "XRANGE", 4, options->prefix, stream) != 0 || add_id(ret) != 0 || add_id(ret) != 0
-			       ? -1
-			       : 0;
-	case LOAD_ITER:
-		if (add_key(ret, "XRANGE", 6, options->prefix, stream) != 0 || add_id(ret) != 0)
+	case BENCH_APPEND:
+	case BENCH_PREFILL:
+		return make_xadd(op == BENCH_PREFILL, name, ret_head);
+	case BENCH_GET:
+		return add_key(ret_head, "XRANGE", 4, name) != 0 || add_id(ret_head) != 0 ? -1 : add_id(ret_head);
+	case BENCH_ITER:
+		if (add_key(ret_head, "XRANGE", 6, name) != 0 || add_id(ret_head) != 0)
 			return -1;
-		char count[24];
-		int len = snprintf(count, sizeof(count), "%" PRIu64, options->batch_count);
-		return add(&ret->frame, "$1\r\n+\r\n$5\r\nCOUNT\r\n$%d\r\n%s\r\n", len, count);
+		int len = snprintf(count, sizeof(count), "%zu", entry_count);
+		return add(&ret_head->bytes, "$1\r\n+\r\n$5\r\nCOUNT\r\n$%d\r\n%s\r\n", len, count);
 	}
 	return -1;
 }
@@ -176,43 +179,60 @@ static bool read_id(const uint8_t *text, size_t len, uint64_t *ret_id)
 	return part == 1 && parts[1] < UINT64_C(1) << SEQUENCE_BITS;
 }
 
-static enum parse_status parse(const uint8_t *data, size_t len, enum load_op op, bool greeting,
-	const struct load_options *options, struct answer *ret)
+static enum parse_status parse(const uint8_t *data, size_t len, size_t limit_bytes, struct answer *ret)
 {
 	struct cursor cursor = {data, data + len, false};
 	struct value value;
-	(void)greeting; /* there is none */
+	ret->unknown = false;
 	if (!pass_value(&cursor, &value)) {
-		snprintf(ret->error, sizeof(ret->error), "not RESP");
-		return cursor.malformed ? PARSE_MALFORMED : PARSE_MORE;
+		if (!cursor.malformed && len <= limit_bytes)
+			return PARSE_MORE;
+		answer_fail(ret, COMPLAINT_WRONG_ANSWER,
+			cursor.malformed ? "not RESP" : "a longer answer than there can be");
+		return PARSE_MALFORMED;
 	}
 	ret->used_bytes = (size_t)(cursor.at - data);
 	ret->failed = false;
-	ret->first = ret->end = 0;
-	if (value.type == '-') {
-		ret->failed = true;
-		snprintf(ret->error, sizeof(ret->error), "%.*s", (int)(value.len < 200 ? value.len : 200), value.text);
-	} else if (op == LOAD_APPEND || op == LOAD_PREFILL) {
-		ret->failed = value.type != '$' || !read_id(value.text, value.len, &ret->first);
-		ret->end = ret->first + 1;
-		if (ret->failed)
-			snprintf(ret->error, sizeof(ret->error), "XADD answered no id");
-	} else {
-		/* Each entry: its id, the field's name, and the payload. */
-		ret->failed = value.type != '*' || value.elements < 1 ||
-			      value.bulk_bytes < (uint64_t)value.elements * (options->payload_bytes + 1);
-		ret->end = ret->failed ? 0 : (uint64_t)value.elements;
-		if (ret->failed)
-			snprintf(ret->error, sizeof(ret->error), "XRANGE answered not what is there");
-	}
+	ret->raw.resp.type = value.type;
+	ret->raw.resp.elements = value.elements;
+	ret->raw.resp.text = value.text;
+	ret->raw.resp.len = value.len;
+	ret->raw.resp.bulk_bytes = value.bulk_bytes;
+	if (value.type == '-')
+		answer_fail(ret, "Redis", "%.*s", (int)(value.len < 200 ? value.len : 200), value.text);
 	return PARSE_ANSWER;
+}
+
+static void read_answer(const struct bench_plan *plan, enum bench_op op, size_t entry_count, struct answer *answer)
+{
+	uint64_t payload_bytes = plan->payload_bytes, elements = (uint64_t)answer->raw.resp.elements;
+	(void)entry_count;
+	answer->first = answer->end = 0;
+	if (op == BENCH_APPEND || op == BENCH_PREFILL) {
+		if (answer->raw.resp.type != '$' ||
+			!read_id(answer->raw.resp.text, answer->raw.resp.len, &answer->first))
+			answer_fail(answer, COMPLAINT_WRONG_ANSWER, "XADD answered no id");
+		answer->end = answer->first + 1;
+		answer->bytes = payload_bytes;
+		return;
+	}
+	/* Each entry: its id, the field's name, and the payload. */
+	if (answer->raw.resp.type != '*' || answer->raw.resp.elements < 1 ||
+		answer->raw.resp.bulk_bytes < elements * (payload_bytes + 1)) {
+		answer_fail(answer, COMPLAINT_WRONG_ANSWER, "XRANGE answered not what is there");
+		return;
+	}
+	answer->end = elements;
+	answer->bytes = elements * payload_bytes;
 }
 
 const struct target target_redis = {
 	.name = "redis",
 	.prefill_batch = 1,
-	.make = make,
+	.make_head = make_head,
+	.make_tail = make_tail,
 	.put_number = put_number,
 	.put_id = put_id,
 	.parse = parse,
+	.read = read_answer,
 };

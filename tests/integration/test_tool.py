@@ -3,6 +3,7 @@
 on purpose. Usage: test_tool.py IRONWAL IRONWALD"""
 
 import base64
+import fcntl
 import json
 import os
 import pty
@@ -15,6 +16,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import threading
 import time
 import unittest
@@ -33,10 +35,10 @@ def environment(**more):
     return env
 
 
-def run(*args, connect=None, stdin=b"", expect=OK, stdout=subprocess.PIPE, env=None,
-        before=None):
+def run(*args, connect=None, stdin=b"", expect=OK, stdout=subprocess.PIPE, env=None, before=None,
+        program=IRONWAL):
     """Runs the tool; returns (stdout, stderr). Errors must be one line."""
-    command = [IRONWAL] + (["--connect", connect] if connect else []) + list(args)
+    command = [program] + (["--connect", connect] if connect else []) + list(args)
     done = subprocess.run(command, input=stdin, stdout=stdout, stderr=subprocess.PIPE, env=env or environment(),
                           preexec_fn=before, timeout=120)
     text = done.stderr.decode()
@@ -304,6 +306,11 @@ class WithDaemon(DaemonCase):
         self.assertIn("InvalidFilename", self.tool("append", "", "x", expect=FAILED)[1])
         self.assertIn("InvalidFilename", self.tool("append", "x" * 256, "x", expect=FAILED)[1])
         self.assertIn("InvalidFilename", self.tool("sync", "", expect=FAILED)[1])
+        # Told, and not let through to the terminal.
+        for args in (["append", b"\xff\x1b", "x"], ["cat", b"\xff\x1b"], ["info", b"\xff\x1b"]):
+            err = self.tool(*args, expect=FAILED)[1]
+            self.assertIn("'\\xff\\x1b': ", err)
+            self.assertIn("not UTF-8", err)
 
     def test_full_disk_and_closed_pipe(self):
         self.tool("append", "--lines", "output", stdin=b"line\n" * 100000)
@@ -317,6 +324,79 @@ class WithDaemon(DaemonCase):
             tool.stdout.close()
             self.assertEqual(tool.wait(60), OK)
             self.assertEqual(tool.stderr.read(), b"")
+
+
+    def test_closed_descriptors(self):
+        """What takes the number of a closed one is not written to, or read from, in its place."""
+        def without(*numbers):
+            return lambda: [os.close(number) for number in numbers]
+
+        self.assertIn("cannot read standard input: Bad file descriptor; nothing was written",
+                      self.tool("append", "closed", before=without(0), expect=FAILED)[1])
+        self.assertIn("cannot write to standard output: Bad file descriptor",
+                      self.tool("ping", before=without(1), expect=FAILED)[1])
+        self.assertIn("cannot write to standard output: Bad file descriptor",
+                      self.tool("stats", before=without(0, 1), expect=FAILED)[1])
+        self.assertEqual(self.tool("append", "closed", "x", before=without(0, 2))[0], b"0\n")
+        self.assertEqual(self.tool("sync", before=without(0, 1, 2))[0], b"")
+        self.assertEqual(self.tool("get", "closed", "0", before=without(0))[0], b"x")
+        path = self.file("closed input", b"y")
+        self.assertEqual(self.tool("append", "--file", path, "closed", before=without(0))[0], b"1\n")
+
+    def test_batch(self):
+        answer = json.loads(self.out("--json", "ping"))
+        limit = answer["max_message_bytes"]
+        self.assertEqual(self.out("append", "--batch", "--sync", "batch", stdin=b"a\n\nb"), "3 entries, ids 0 to 2\n")
+        err = self.tool("append", "--batch", "batch", stdin=(b"x" * (limit // 4) + b"\n") * 5, expect=FAILED)[1]
+        self.assertRegex(err, r"\(TooLarge; nothing was written\); --lines appends any number of lines")
+        err = self.tool("append", "--batch", "batch", stdin=b"\n" * 1048577, expect=FAILED)[1]
+        self.assertIn("entries in the batch: 1048577, the limit is 1048576", err)
+        err = self.tool("append", "--batch", "batch", stdin=b"a\n" + b"x" * limit + b"\nb\n", expect=FAILED)[1]
+        self.assertIn("line 2 is longer than an entry can be", err)
+        self.assertIn("; nothing was written", err)
+        # Of an input without an end no more is read than it takes to know that it is too much.
+        err = self.tool("append", "--batch", "--null", "--file", "/dev/zero", "batch", expect=FAILED)[1]
+        self.assertIn("entries in the batch: 1048577, the limit is 1048576", err)
+        err = self.tool("shard", "append", "--batch", "k", stdin=b"\n" * 1048577, expect=FAILED)[1]
+        self.assertRegex(err, r"'k': .*\(TooLarge; nothing was written\); append it in several smaller batches")
+        self.assertEqual(self.out("append", "--batch", "batch", stdin=b"\n" * 1048576),
+                         "1048576 entries, ids 3 to 1048578\n")
+
+    def test_a_batch_is_sent_as_a_whole(self):
+        """Nothing is there before the input has ended, and nothing at all if it is interrupted."""
+        for interrupt in (True, False):
+            with subprocess.Popen([IRONWAL, "--connect", self.address, "append", "--batch", "whole"],
+                                  stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:
+                tool.stdin.write(b"a\nb\n")
+                tool.stdin.flush()
+                if interrupt:
+                    # It has read, and waits for more.
+                    until(lambda: struct.unpack("i", fcntl.ioctl(tool.stdin, termios.FIONREAD, b"\0" * 4))[0] == 0,
+                          "the reading")
+                    self.tool("info", "whole", expect=FAILED)
+                    tool.send_signal(signal.SIGINT)
+                    self.assertEqual(tool.wait(60), FAILED)
+                    self.assertIn(b"interrupted; nothing was written", tool.stderr.read())
+                    self.tool("info", "whole", expect=FAILED)
+                else:
+                    tool.stdin.close()
+                    self.assertEqual(tool.stdout.read(), b"2 entries, ids 0 to 1\n")
+                    self.assertEqual(tool.wait(60), OK)
+
+    def test_get_more_than_an_answer_holds(self):
+        size = json.loads(self.out("--json", "ping"))["max_message_bytes"] // 5
+        for i in range(12):
+            self.tool("append", "big", stdin=b"%d" % (i % 10) * size)
+        ids = [str(i) for i in range(12)]
+        done = self.tool("get", "big", *ids, "99", *ids, expect=FAILED)
+        self.assertEqual(done[0], b"".join(b"%d" % (i % 10) * size + b"\n" for i in range(12)) * 2)
+        self.assertIn("no entry 99", done[1])
+        self.tool("append", "--lines", "small", stdin=b"".join(b"%d\n" % i for i in range(3000)))
+        order = [str(i * 7 % 3000) for i in range(3000)]
+        self.assertEqual(self.out("get", "small", *order).split(), order)
+        err = self.tool("get", "small", *map(str, range(3000, 3100)), expect=FAILED)[1]
+        self.assertRegex(err, r"no entries 3000, 3001, .* \.\.\. \(not yet")
+        self.assertLess(len(err), 300)
 
 
 class WithoutServer(unittest.TestCase):
@@ -350,6 +430,80 @@ class WithoutServer(unittest.TestCase):
             err = json.loads(run("--json", "ping", connect=address, expect=CONNECTION)[1])
             self.assertEqual(err["error"]["code"], "Connect")
             self.assertTrue(err["retriable"])
+
+
+    def test_one_line_that_says_what_to_do(self):
+        with tempfile.TemporaryDirectory() as directory:
+            os.chmod(directory, 0o755)
+            closed = directory + "/closed"
+            os.mkdir(closed, 0)
+            unreadable = directory + "/unreadable"
+            with open(unreadable, "w"):
+                os.chmod(unreadable, 0)
+            nobody = run_as_nobody if os.geteuid() == 0 else None
+            program = directory + "/ironwal"  # where anybody may run it
+            shutil.copy(IRONWAL, program)
+            for args, connect, expect, pattern in (
+                    (["ping"], "unix:" + closed + "/socket", CONNECTION,
+                     "^ironwal: connect: .*Permission denied.*; the rights of the socket's directories say"),
+                    (["ping"], "tcp:127.0.0.1:1", CONNECTION, "does ironwald run.*; --connect or IRONWAL_CONNECT"),
+                    (["ping"], "tcp:127.0.0.1:123456", USAGE, "a port is a number from 1 to 65535.*; --connect or"),
+                    (["ping"], "unix:" + "x" * 200, USAGE, "the path of a Unix socket has 1 to .*; --connect or"),
+                    (["append", "--file", unreadable, "s"], None, FAILED, "unreadable: Permission denied; nothing was"),
+                    (["append", "--file", directory + "/none", "s"], None, FAILED, "none: No such file.*; nothing was"),
+                    (["get", "s", "+1"], None, USAGE, "'\\+1' is not an id; see ironwal get --help$"),
+                    (["get", "s", " 1"], None, USAGE, "' 1' is not an id; see"),
+                    (["get", "s", "0x10"], None, USAGE, "'0x10' is not an id; see"),
+                    (["get", "s", "1", "18446744073709551616"], None, USAGE, "'18446744073709551616' is not an id"),
+                    (["--timeout", " 1", "ping"], None, USAGE, "--timeout: ' 1' is not a number of seconds; see"),
+                    (["--timeout", "1e3", "ping"], None, USAGE, "--timeout: '1e3' is not a number of seconds; see"),
+                    (["cat", "--from"], None, USAGE, "^ironwal cat: the argument of '--from' is missing; see iron"),
+                    (["cat", "--f", "s"], None, USAGE, "cat: '--f' is no option, or the beginning of several; see"),
+                    (["-x"], None, USAGE, "^ironwal: there is no option '-x'; see ironwal --help$"),
+                    (["ping", "--json=1"], None, USAGE, "'--json=1': this option takes no argument; see"),
+                    (["get", "s"], None, USAGE, "missing; usage: ironwal get .* STREAM ID...; see ironwal get --help$"),
+                    (["shard"], None, USAGE, "^ironwal shard: a command is missing; see ironwal shard --help$"),
+                    (["append", "--lines", "--batch", "s"], None, USAGE, "--lines and --batch exclude each other; see"),
+                    (["append", "--null", "s"], None, USAGE, "--null goes with --lines or --batch; see"),
+                    (["append", "--batch", "s", "e"], None, USAGE, "an ENTRY and --batch exclude each other; see"),
+                    (["shard", "append", "--lines", "k"], None, USAGE, "a KEY and --lines exclude each other"),
+                    (["shard", "append", "--ids", "k"], None, USAGE, "--ids goes with --lines; see"),
+                    (["cat", "--raw", "--null", "s"], None, USAGE, "--raw and --null exclude each other; see"),
+                    (["streams", "--null"], None, USAGE, "--null goes with --names, and not with --json; see")):
+                with self.subTest(args):
+                    err = run(*args, connect=connect, expect=expect, before=nobody, program=program)[1]
+                    self.assertEqual(err.count("\n"), 1, err)
+                    self.assertRegex(err, pattern)
+                    err = run("--json", *args, connect=connect, expect=expect, before=nobody, program=program)[1]
+                    err = json.loads(err)["error"]
+                    self.assertTrue(err["code"] in ("Usage", "Local", "Connect", "InvalidArgument") and err["message"])
+            os.chmod(closed, 0o700)
+
+    def test_what_answers_is_no_server(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        address = "tcp:127.0.0.1:%d" % listener.getsockname()[1]
+
+        def answer(said):
+            connection = listener.accept()[0]
+            connection.sendall(said)
+            connection.recv(1000)
+            connection.close()
+
+        for said, pattern in ((b"HTTP/1.1 400 Bad Request\r\n\r\n", r"\(Protocol.*; is it an ironwald that listens"),
+                              (b"\0\0\0\1\xc1", r"\(Protocol.*; is it an ironwald that listens"),
+                              (b"", r"\(ConnectionLost.*; --connect or")):
+            server = threading.Thread(target=answer, args=(said,))
+            server.start()
+            err = run("ping", connect=address, expect=CONNECTION)[1]
+            server.join(60)
+            self.assertRegex(err, pattern)
+        listener.close()
+
+
+def run_as_nobody():
+    """For what root may do and others may not."""
+    os.setgid(65534)
+    os.setuid(65534)
 
 
 class FakeServer(threading.Thread):
@@ -582,6 +736,51 @@ class WithFakeServer(unittest.TestCase):
         server.join(60)
         self.assertRegex(shown.decode(), r"\r\[#*\.*\] +\d+% \d+ entries, \d+/s, [\d.]+ MiB/s, \d+:\d\d left")
         self.assertTrue(shown.endswith(b"\r\x1b[K"), "and it is taken away at the end")
+
+    def test_stats_of_any_shape(self):
+        """What a server counts one day is shown as well, and moves no cursor."""
+        answer = {"scalar": 3, "empty": {}, "part": {"a": 1, "longer": True, "nil": None, "f": 0.25, "text": "x\x1b[31m",
+                                                     "sum_us": {"count": 2, "p50": 18446744073709551615}},
+                  "methods": {"get": {"count": 1, "us": {"p50": 7}}, "append_batch": {"count": 100, "other": 5}},
+                  "writers": [{"queue": 1, "name": "first"}, {"queue": 12345, "name": ""}],
+                  "list": [5, "y"], "deep": {"a": {"b": {"c": {"d": -1}}}}, "odd\x07": {"key": 1}, "none": []}
+
+        def plan(server, connection, number, msgid, params):
+            connection.send([1, msgid, None, answer])
+
+        server = FakeServer(plan)
+        self.assertEqual(run("stats", connect=server.address)[0].decode().split("\n"), [
+            "scalar  3",
+            "empty  (none)",
+            "part",
+            "  a       1",
+            "  longer  yes",
+            "  nil     -",
+            "  f       0.25",
+            "  text    x\\x1b[31m",
+            "  sum_us  count 2, p50 18446744073709551615",
+            "methods",
+            "                count  us.p50",
+            "  get               1       7",
+            "  append_batch    100       -",
+            "writers",
+            "             0      1",
+            "  queue      1  12345",
+            "  name   first      -",
+            "list",
+            "  0  5",
+            "  1  y",
+            "deep",
+            "     b.c.d",
+            "  a     -1",
+            "odd\\x07",
+            "  key  1",
+            "none  (none)",
+            ""])
+        server.join(60)
+        server = FakeServer(plan)
+        self.assertEqual(json.loads(run("--json", "stats", connect=server.address)[0]), answer)
+        server.join(60)
 
     def test_garbage(self):
         def plan(server, connection, number, msgid, params):

@@ -9,6 +9,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import unittest
 
 import test_tool
@@ -77,6 +78,18 @@ class Shards(test_tool.DaemonCase):
             tool.stdout.close()
             self.assertEqual(tool.wait(60), test_tool.OK)
             self.assertEqual(tool.stderr.read(), b"")
+
+    def test_lines_pause(self):
+        """What is there is sent while the input waits."""
+        shard, first = self.append("pause", "x")
+        with subprocess.Popen([IRONWAL, "--connect", self.address, "shard", "append", "--lines", "--ids"],
+                              stdin=subprocess.PIPE, stdout=subprocess.PIPE) as tool:
+            for i in range(3):
+                tool.stdin.write(b"pause\tline %d\n" % i)
+                tool.stdin.flush()
+                self.assertEqual(tool.stdout.readline(), b"%d %d\n" % (shard, first + 1 + i))
+            tool.stdin.close()
+            self.assertEqual(tool.wait(60), 0)
 
     def test_refused(self):
         err = self.tool("shard", "cat", "5", expect=FAILED)[1]
@@ -261,6 +274,78 @@ class WithoutDaemon(unittest.TestCase):
             self.assertEqual(run("shard", "append", *args, "k", "v", connect=server.address)[0], b"0 7\n")
             server.join(60)
             self.assertEqual(server.requests, [("shard_append", dict(sent, key=b"k", value=b"v"))])
+
+    def lines(self, answers, *args, count=3, stdin=None):
+        """shard append --lines against a server that answers each batch with the next of these."""
+        def plan(server, connection, number, msgid, params):
+            if number >= len(answers):
+                return "end"
+            answer = answers[number]
+            if callable(answer):
+                answer = answer(params["entries"])
+            connection.send([1, msgid, *answer])
+
+        server = FakeServer(plan)
+        stdin = stdin or b"".join(b"k%d\tv%d\n" % (i, i) for i in range(count))
+        with tempfile.NamedTemporaryFile() as file:  # it never pauses, as a pipe may
+            file.write(stdin)
+            file.flush()
+            command = [IRONWAL, "--connect", server.address, "shard", "append", "--lines", "--file", file.name, *args]
+            done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=120)
+        server.join(60)
+        return done.returncode, done.stdout.decode(), done.stderr.decode(), server.requests
+
+    def test_lines_in_part(self):
+        """A batch of which some shards failed: of each line it is said whether it is written."""
+        def partly(entries):
+            return ({"code": "Io", "message": "write: No space left on device", "errno": "ENOSPC", "path": "/a",
+                     "outcome": "none", "results": [[0, 5], None, None, [0, 6]]}, None)
+
+        status, out, err, requests = self.lines([partly], "--sync", count=4)
+        self.assertEqual((status, out), (FAILED, ""))
+        self.assertEqual(requests, [("shard_append_batch", {"sync": True, "entries": [
+            [b"k%d" % i, b"v%d" % i] for i in range(4)]})])
+        self.assertEqual(err.count("\n"), 1)
+        self.assertIn("append to the shards of keys: ", err)
+        self.assertIn("(Io); lines 1 to 1 are written, lines 2 to 3 are not written, lines 4 to 4 are written, "
+                      "nothing is written from line 5 on\n", err)
+        status, out, err, _ = self.lines([partly], "--ids", count=4)
+        self.assertEqual((status, out), (FAILED, "0 5\n0 6\n"))
+        status, out, err, _ = self.lines([partly], "--json", count=4)
+        self.assertEqual(json.loads(out), {"entries": 2, "complete": False, "ranges": [
+            {"fate": "written", "lines": [1, 1]}, {"fate": "refused", "lines": [2, 3]},
+            {"fate": "written", "lines": [4, 4]}]})
+        self.assertIn("lines 2 to 3 are not written", json.loads(err)["hint"])
+
+    def test_lines_of_which_nothing_is_known(self):
+        def unknown(entries):
+            return ({"code": "Io", "message": "sync: failed", "errno": "EIO", "path": "/a", "outcome": "unknown",
+                     "results": [[0, 5], None, None]}, None)
+
+        status, _, err, _ = self.lines([unknown])
+        self.assertEqual(status, FAILED)
+        self.assertIn("lines 1 to 1 are written, lines 2 to 3 may be written or not, nothing is written", err)
+        good = lambda entries: (None, {"results": [[0, i] for i in range(len(entries))]})
+        # The connection ends while the second batch is on its way; the third is not sent.
+        status, out, err, requests = self.lines([good], count=20000)
+        self.assertEqual(status, CONNECTION)
+        self.assertEqual([len(params["entries"]) for _, params in requests], [8192, 8192])
+        self.assertIn("lines 1 to 8192 are written, lines 8193 to 16384 may be written or not, "
+                      "nothing is written from line 16385 on", err)
+        refused = ({"code": "Busy", "message": "too much"}, None)
+        status, out, err, requests = self.lines([good, refused], count=20000)
+        self.assertEqual(status, FAILED)
+        self.assertIn("lines 1 to 8192 are written, lines 8193 to 16384 are not written, nothing is written", err)
+
+    def test_lines_fit_in_messages(self):
+        good = lambda entries: (None, {"results": [[0, i] for i in range(len(entries))]})
+        status, out, err, requests = self.lines([good] * 100, stdin=b"".join(
+            b"k" * (i % 50) + b"\t" + b"x" * (i * 37 % 3000) + b"\n" for i in range(3000)))
+        self.assertEqual((status, out), (0, "3000 entries\n"))
+        self.assertGreater(len(requests), 3)
+        got = [entry for _, params in requests for entry in params["entries"]]
+        self.assertEqual(got, [[b"k" * (i % 50), b"x" * (i * 37 % 3000)] for i in range(3000)])
+        self.assertLess(max(sum(len(k) + len(v) for k, v in params["entries"]) for _, params in requests), 512 << 10)
 
     def test_checkpoints_without_names(self):
         answer = (None, {"checkpoints": [[b"good", 10**18]], "damaged": 2})

@@ -36,6 +36,7 @@ struct fake {
 	void (*script)(struct fake *fake);
 	bool one_byte_at_a_time;
 	uint64_t shard_count; /* that hello tells */
+	const char *sync_mode;
 	struct buf in;
 	struct request request; /* the last one read; spans into frame */
 	uint8_t *frame;
@@ -222,10 +223,8 @@ static inline void send_notification(struct fake *fake, size_t padding)
 	free(pad);
 }
 
-static inline void hello_with(struct fake *fake, uint64_t protocol, uint64_t max_message_bytes)
+static inline void answer_hello(struct fake *fake, uint64_t protocol, uint64_t max_message_bytes)
 {
-	expect(fake, METHOD_HELLO);
-	MUST(param_u64(fake, KEY_PROTOCOL) == 1);
 	answer_begin(fake->request.msgid, 6);
 	answer_u64(KEY_PROTOCOL, protocol);
 	mp_write_key(&answer, KEY_SERVER);
@@ -233,10 +232,17 @@ static inline void hello_with(struct fake *fake, uint64_t protocol, uint64_t max
 	answer_u64(KEY_SHARD_COUNT, fake->shard_count);
 	answer_u64(KEY_MAX_MESSAGE_BYTES, max_message_bytes);
 	mp_write_key(&answer, KEY_SYNC_MODE);
-	mp_write_str(&answer, "strict");
+	mp_write_str(&answer, fake->sync_mode);
 	mp_write_key(&answer, KEY_COMPRESSION);
 	mp_write_str(&answer, "none");
 	answer_done(fake);
+}
+
+static inline void hello_with(struct fake *fake, uint64_t protocol, uint64_t max_message_bytes)
+{
+	expect(fake, METHOD_HELLO);
+	MUST(param_u64(fake, KEY_PROTOCOL) == 1);
+	answer_hello(fake, protocol, max_message_bytes);
 }
 
 static inline void hello(struct fake *fake)
@@ -274,6 +280,7 @@ static inline void fake_init(struct fake *fake, void (*script)(struct fake *))
 	memset(fake, 0, sizeof(*fake));
 	fake->script = script;
 	fake->shard_count = 4;
+	fake->sync_mode = "strict";
 	pthread_mutex_init(&fake->lock, NULL);
 	pthread_cond_init(&fake->changed, NULL);
 }
@@ -288,7 +295,7 @@ static inline void fake_start(struct fake *fake, void (*script)(struct fake *))
 	snprintf(fake->address, sizeof(fake->address), "unix:%s", sun.sun_path);
 	fake->listener = socket(AF_UNIX, SOCK_STREAM, 0);
 	cr_assert(bind(fake->listener, (struct sockaddr *)&sun, sizeof(sun)) == 0);
-	cr_assert(listen(fake->listener, 1) == 0);
+	cr_assert(listen(fake->listener, 8) == 0);
 	cr_assert(pthread_create(&fake->thread, NULL, fake_main, fake) == 0);
 }
 
@@ -299,7 +306,7 @@ static inline void fake_start_tcp(struct fake *fake, void (*script)(struct fake 
 	fake_init(fake, script);
 	fake->listener = socket(AF_INET, SOCK_STREAM, 0);
 	cr_assert(bind(fake->listener, (struct sockaddr *)&sin, sizeof(sin)) == 0);
-	cr_assert(listen(fake->listener, 1) == 0);
+	cr_assert(listen(fake->listener, 8) == 0);
 	cr_assert(getsockname(fake->listener, (struct sockaddr *)&sin, &len) == 0);
 	snprintf(fake->address, sizeof(fake->address), "tcp:127.0.0.1:%u", ntohs(sin.sin_port));
 	cr_assert(pthread_create(&fake->thread, NULL, fake_main, fake) == 0);

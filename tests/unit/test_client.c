@@ -363,47 +363,7 @@ Test(client, bounds_on_what_is_in_flight)
 	stop();
 }
 
-/* ---- transactions ---- */
-
-static void script_txn(struct fake *f)
-{
-	struct byte_array array;
-	struct error e;
-	hello_with(f, 1, 8192);
-	expect(f, METHOD_APPEND_BATCH);
-	MUST(field_byte_array(&f->request.params, KEY_ENTRIES, false, &array, NULL) == 0 && array.count == 2);
-	error_set(&e, ERR_BUSY, "later");
-	answer_error(f, f->request.msgid, &e);
-	expect(f, METHOD_APPEND_BATCH);
-	MUST(field_byte_array(&f->request.params, KEY_ENTRIES, false, &array, NULL) == 0 && array.count == 2);
-	answer_batch(f, f->request.msgid, 0, 2);
-	MUST(!next_request(f) && f->left_bytes == 0);
-}
-
-Test(client, transactions)
-{
-	static char large[7000];
-	ironwal_append_result result;
-	ironwal_txn *txn;
-	uint64_t limit;
-	start(script_txn);
-	cr_assert(ironwal_txn_begin(c, "s", 1, &txn, err) == 0);
-	cr_assert(ironwal_txn_add(txn, large, sizeof(large), err) == 0);
-	cr_assert(ironwal_txn_add(txn, "", 0, err) == 0);
-	cr_assert(ironwal_txn_add(txn, large, sizeof(large), err) == -1, "does not fit in one message");
-	ASSERT_ERROR(IRONWAL_ERR_TOO_LARGE, IRONWAL_FATE_NOT_SENT, 1);
-	cr_assert(ironwal_error_get_uint(err, "limit", &limit) == 1 && limit <= 8192);
-	cr_assert(ironwal_txn_count(txn) == 2);
-	cr_assert(ironwal_txn_commit(txn, NULL, &result, err) == -1);
-	ASSERT_ERROR(IRONWAL_ERR_BUSY, IRONWAL_FATE_REFUSED, 1);
-	cr_assert(ironwal_error_is_retriable(err));
-	cr_assert(ironwal_txn_count(txn) == 2);
-	cr_assert(ironwal_txn_commit(txn, NULL, &result, err) == 0 && result.first == 0 && result.end == 2);
-	cr_assert(ironwal_txn_count(txn) == 0);
-	cr_assert(ironwal_txn_add(txn, "discarded", 9, err) == 0);
-	ironwal_txn_free(txn);
-	stop();
-}
+/* ---- what is too large ---- */
 
 Test(client, what_is_too_large_is_not_sent)
 {

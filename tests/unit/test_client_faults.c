@@ -176,8 +176,7 @@ Test(client_faults, each_request_has_its_own_fate)
 	cr_assert(ironwal_flush(c, err) == 0);
 	wait_step(&fake, 1);
 	cr_assert(ironwal_submit_append(c, "s", 1, "e", 1, NULL, &ids[2], err) == 0);
-	cr_assert(next_append(&id, &result) == 1 && id == ids[0] && result.first == 5,
-		"answered before the end");
+	cr_assert(next_append(&id, &result) == 1 && id == ids[0] && result.first == 5, "answered before the end");
 	cr_assert(next_append(&id, &result) == -1 && id == ids[1]);
 	ASSERT_ERROR(IRONWAL_ERR_CONNECTION_LOST, IRONWAL_FATE_UNKNOWN, 0);
 	cr_assert(next_append(&id, &result) == -1 && id == ids[2]);

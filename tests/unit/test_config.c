@@ -296,6 +296,9 @@ Test(config, file_is_read_as_written)
 	cr_assert(strcmp(config.root_path, "/some/where else") == 0, "a blank inside: %s", config.root_path);
 	cr_assert(load("root_path = /a#b;c=d:e\n", NULL, NULL, NULL, &config, &err) == 0, "%s", err.message);
 	cr_assert(strcmp(config.root_path, "/a#b;c=d:e") == 0, "%s", config.root_path);
+
+	good("\xef\xbb\xbf \t# blanks behind the BOM are blanks like any other\n\tshard_count = 3\n", NULL, NULL, &config);
+	cr_assert(config.engine.shard_count == 3, "behind a BOM, blanks and a comment");
 }
 
 Test(config, file_longest_line)
@@ -320,6 +323,7 @@ Test(config, file_refusals)
 	bad_file("\nsinc_mode = strict\n", ":2: unknown key \"sinc_mode\": did you mean sync_mode?");
 	bad_file("sync-mode = strict\n", ":1: unknown key \"sync-mode\": did you mean sync_mode?");
 	bad_file("Sync_mode = strict\n", ":1: unknown key \"Sync_mode\": did you mean sync_mode?");
+	bad_file("\xef\xbb\xbf\xef\xbb\xbfshard_count = 3\n", ":1: expected key = value");
 	bad_file("on_corr = error\n", ":1: unknown key \"on_corr\": did you mean on_corruption?");
 	bad_file("max = 1\n", ":1: unknown key \"max\"");
 	bad_file("frobnicate = 1\n", ":1: unknown key \"frobnicate\"");

@@ -117,6 +117,15 @@ Test(mp_read, the_other_types)
 	cr_assert(mp_get_bytes(SPAN("\xc4\x00"), &bytes) == 0 && bytes.len == 0 && bytes.data != NULL, "empty");
 }
 
+/* What UndefinedBehaviorSanitizer is to see: nothing is added to a NULL. */
+Test(mp_read, what_is_not_there_has_no_bytes)
+{
+	struct mp_reader reader = mp_reader_of((struct span){0});
+	struct mp_value value;
+	cr_assert(reader.at == NULL && reader.end == NULL, "no bytes");
+	cr_assert(mp_read(&reader, &value) == -1 && mp_skip(&reader) == -1, "and no value in them");
+}
+
 /* Every first byte there is: what mp_read and mp_skip make of it agrees, and every cut of it fails in both. */
 Test(mp_read, every_first_byte_at_every_cut)
 {
