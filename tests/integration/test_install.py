@@ -267,6 +267,19 @@ def test_page_examples():
     page_programs([CC, "-std=c99"], ".c")
 
 
+def test_readme_example():
+    """With the command line that stands there."""
+    it = installed()
+    programs = re.findall(r"^```c\n(.*?)^```", text_of(SOURCE, "README.md"), re.M | re.S)
+    same(len(programs), 1, "programs in the README")
+    with open(os.path.join(it.work, "readme.c"), "w") as file:
+        file.write(programs[0])
+    it.compile([CC], ["readme.c"], "readme.program")
+    with directory() as place, Daemon(place) as daemon:
+        same(it.run("readme.program", IRONWAL_CONNECT="unix:" + daemon.unix), "entry 0\n", "the README's program")
+        daemon.stopped_well()
+
+
 # ---- cases: programs ----
 
 
