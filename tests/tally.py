@@ -14,7 +14,9 @@ import sys
 CRITERION = re.compile(r"Synthesis: Tested: \d+ \| Passing: (\d+) \| Failing: (\d+) ")
 UNITTEST = re.compile(r"^Ran (\d+) tests? in ", re.M)
 UNITTEST_RESULT = re.compile(r"^(?:OK|FAILED)(?: \((.*)\))?$", re.M)
-ONE_A_LINE = re.compile(r"^test_\w+ +(ok|FAILED)$", re.M)
+ONE_A_LINE = re.compile(r"^test_\w+ +(ok|FAILED)\b", re.M)
+# Criterion's processes end well with it.
+LEAK = "LeakSanitizer: detected memory leaks"
 OUTPUT_LINES = 400
 
 
@@ -45,7 +47,9 @@ def count(test):
     if test["result"] == "SKIP":
         return 0, 0, 1
     good = test["result"] in ("OK", "EXPECTEDFAIL")
-    numbers = told((test.get("stdout") or "") + "\n" + (test.get("stderr") or ""))
+    output = (test.get("stdout") or "") + "\n" + (test.get("stderr") or "")
+    numbers = told(output)
+    good = good and LEAK not in output
     if numbers is None:
         return (1, 0, 0) if good else (0, 1, 0)
     passed, failed, skipped = numbers

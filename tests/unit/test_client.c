@@ -586,18 +586,3 @@ Test(client, stats_can_be_walked)
 	ironwal_value_free(value);
 	stop();
 }
-
-Test(client, null_is_no_error)
-{
-	cr_assert(ironwal_error_get_code(NULL) == IRONWAL_OK);
-	cr_assert(strcmp(ironwal_error_code_name(NULL), "Ok") == 0);
-	cr_assert(ironwal_error_connection_usable(NULL) == 1);
-	ironwal_close(NULL);
-	ironwal_error_free(NULL);
-	ironwal_entries_free(NULL);
-	ironwal_iterator_free(NULL);
-	ironwal_txn_free(NULL);
-	ironwal_names_free(NULL);
-	ironwal_value_free(NULL);
-	cr_assert(strcmp(ironwal_version(), IRONWAL_VERSION_STRING) == 0);
-}
