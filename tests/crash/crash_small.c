@@ -18,6 +18,7 @@
 #include "log.h"
 #include "world.h"
 
+#define SEED 7
 #define DEPTH_MAX 3
 #define CHOICES_ALL 8
 #define SUBSETS_PICKED (1u << CHOICES_ALL)
@@ -190,22 +191,34 @@ static bool live(struct world *world, const struct life *life, uint64_t cut_at)
 	return !sim_is_dead(world->io);
 }
 
+/* A world of the life's kind, on an empty disk of its own. */
+static void begin(struct world *world, const struct life *life)
+{
+	struct profile profile;
+	profile_of(&profile, life->configuration);
+	world_init(world, sim_new(SEED), SEED, &profile);
+}
+
+static void end(struct world *world)
+{
+	struct io *io = world->io;
+	world_free(world);
+	sim_free(io);
+}
+
 /* One life, one cut, one subset. Returns how many things there were to choose. */
 static unsigned cut_once(
 	const struct life *life, uint64_t cut_at, uint64_t bits, bool *ret_to_its_end, struct count *count)
 {
-	struct profile profile;
 	struct world world;
 	struct error err;
-	profile_of(&profile, life->configuration);
-	struct io *io = sim_new(7);
-	world_init(&world, io, 7, &profile);
+	begin(&world, life);
 	describe(&world, life, cut_at, bits);
 	*ret_to_its_end = live(&world, life, cut_at);
 	world_abandon(&world);
-	sim_set_choices(io, bits);
+	sim_set_choices(world.io, bits);
 	world_power_cut(&world, SIM_CHOSEN);
-	unsigned choices = sim_choices(io);
+	unsigned choices = sim_choices(world.io);
 	for (unsigned again = 0; again < 2; again++) {
 		if (!world_open(&world, &err))
 			world_fail(&world, "it does not start: %s", err.message);
@@ -214,8 +227,7 @@ static unsigned cut_once(
 	}
 	totals_add(&count->totals, &world.totals);
 	count->subsets++;
-	world_free(&world);
-	sim_free(io);
+	end(&world);
 	return choices;
 }
 
@@ -226,18 +238,14 @@ static void cut_everywhere(const struct life *life, struct count *count)
 	uint64_t from = 0;
 	bool to_its_end = false;
 	if (life->depth > 0) {
-		struct profile profile;
 		struct world world;
 		struct error err;
-		profile_of(&profile, life->configuration);
-		struct io *io = sim_new(7);
-		world_init(&world, io, 7, &profile);
+		begin(&world, life);
 		if (!world_open(&world, &err))
 			world_fail(&world, "it does not start: %s", err.message);
-		from = sim_op_count(io);
+		from = sim_op_count(world.io);
 		world_abandon(&world);
-		world_free(&world);
-		sim_free(io);
+		end(&world);
 	}
 	for (uint64_t at = from; !to_its_end; at++) {
 		unsigned choices = cut_once(life, at, 0, &to_its_end, count);
