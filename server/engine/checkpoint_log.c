@@ -22,12 +22,6 @@
 /* ---- errors --------------------------------------------------------------------------------------------------------
  */
 
-void checkpoint_set_error(struct checkpoint_op *op, const struct error *err)
-{
-	error_free(op->op.error);
-	op->op.error = error_copy(err);
-}
-
 static void fail_io(struct checkpoint_op *op, int r, const char *what, enum error_outcome outcome)
 {
 	struct error err;

@@ -1,9 +1,16 @@
-/* What an op of checkpoint.h holds, for those who take it back. */
+/* What an op of checkpoint.h holds, for those who make it and those who take it back. */
 #include "checkpoint.h"
 
 #include <stdlib.h>
 
+#include "checkpoint_log.h"
 #include "format.h"
+
+void checkpoint_set_error(struct checkpoint_op *op, const struct error *err)
+{
+	error_free(op->op.error);
+	op->op.error = error_copy(err);
+}
 
 void checkpoint_op_clear(struct checkpoint_op *checkpoint)
 {

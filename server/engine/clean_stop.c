@@ -3,10 +3,21 @@
  * need not look at each of them. Written last at a clean stop, removed durably before anything else is written at the
  * next start.
  *
- *   0  8  magic "IWALCLN1"      per stream: name_bytes (2), zero (2), segment_count (4), next_id (8), then of the
- * active segment 8  8  stream_count          (all 0: there is none) written (8), entries (8), check (4), header_check
- * (4), name; per segment: first_id (8), end_id (8), data_end (8), salt (8), cut (1) -4  4  CRC-32C of everything before
- * it
+ *   0  8  magic "IWALCLN1"
+ *   8  8  stream_count
+ *  16  .  the streams
+ *  -4  4  CRC-32C of everything before it
+ *
+ * A stream                                          Each of its segments
+ *   0  2  name_bytes                                  0  8  first_id
+ *   2  2  zero                                        8  8  end_id
+ *   4  4  segment_count                              16  8  data_end
+ *   8  8  next_id                                    24  8  salt
+ *  16  8  written   \                                32  1  cut
+ *  24  8  entries    | of the active segment;
+ *  32  4  check      | zero: there is none
+ *  36  4  header_check /
+ *  40  n  name, then the segments
  */
 #include <errno.h>
 #include <stdlib.h>

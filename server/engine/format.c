@@ -127,8 +127,7 @@ bool frame_check_header(const uint8_t *header, struct frame *frame)
 		struct block block = frame_block(header, frame, i);
 		/* LZ4 packs 255 bytes into one at best: so memory follows what is there, not what is announced. */
 		if (block.entry_count == 0 || block.stored_bytes > block.raw_bytes ||
-			block.raw_bytes / 255 > block.stored_bytes ||
-			(uint64_t)block.entry_count * 4 > block.raw_bytes)
+			block.raw_bytes / 255 > block.stored_bytes || (uint64_t)block.entry_count * 4 > block.raw_bytes)
 			return false;
 		stored += block.stored_bytes;
 		entries += block.entry_count;

@@ -7,7 +7,8 @@
  * promised publish   under the list lock: readers see all of it complete  the ops, in order
  *
  * Up to the first write an error costs only the appends of its stream, nothing is written (outcome none). From there
- * on, an error other than "no space" stops the shard: what of the group is on disk is not known (outcome unknown).
+ * on, an error other than "no space" or "no descriptor" stops the shard: what of the group is on disk is not known
+ * (outcome unknown).
  */
 #include <errno.h>
 #include <stdlib.h>

@@ -1,8 +1,10 @@
 /*
- * group_write: how a group gets to the disk: directly into its few files, or by the journal and then into its many.
+ * group_write: how a group gets to the disk: directly into its few files, or into its many, unsynced, and then into the
+ * journal, which makes it durable.
  *
- * A direct write that finds no space fails its stream alone; every other error here stops the shard, because what of
- * the group is on disk is not known then. Runs on the writer's thread, between prepare and publish (group.c).
+ * A write that finds no space or no descriptor fails its stream alone; every other error here stops the shard, because
+ * what of the group is on disk is not known then. That is why the journal comes last: what stands in it is promised.
+ * Runs on the writer's thread, between prepare and publish (group.c).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -130,6 +132,8 @@ static int write_direct(struct writer *writer)
 		if (r != 0) {
 			if (atomic_load(&writer->failed))
 				return r;
+			if (plan->in_place)
+				return fail_with(writer, r, what, plan);
 			give_up(writer, plan, r, what);
 			continue;
 		}
@@ -224,6 +228,7 @@ static int write_all_in_place(struct writer *writer)
 			return fail_with(writer, r, "write of", plan);
 		if (r != 0)
 			plan_fail(writer, plan, r, tried ? "write" : "open");
+		plan->in_place = r == 0;
 	}
 	return 0;
 }

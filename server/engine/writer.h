@@ -30,6 +30,7 @@ struct plan {
 	uint64_t frame_offset;
 	bool sync; /* has to be durable before it is published */
 	bool has_frame;
+	bool in_place;	     /* and it stands in the file, unsynced: it cannot be refused any more */
 	struct error *error; /* this stream's appends failed with it, nothing written */
 };
 

@@ -67,9 +67,6 @@ void index_check_skip(struct index_check *index, uint64_t from, uint64_t to);
 bool index_check_end(struct index_check *index, struct index_point end);
 void index_check_free(struct index_check *index);
 
-/* Whether all blocks of the frame are good. 1, 0 or a negative errno. */
-int check_frame_is_good(struct check *check, const struct frame *frame);
-
 /* Was there before recovery made or renamed anything. */
 bool check_was_there(const struct check *check, const char *path);
 

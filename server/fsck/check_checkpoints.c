@@ -122,7 +122,7 @@ static int check_record(struct records *records, const struct checkpoint_record 
 	return 0;
 }
 
-static int check_records(struct records *records, uint64_t size)
+static int check_records(struct records *records)
 {
 	struct window *window = &records->check->window;
 	const uint8_t *sector;
@@ -144,12 +144,7 @@ static int check_records(struct records *records, uint64_t size)
 		bytes = checkpoint_bytes_of(&record);
 	}
 	end_damage(records, records->log->end);
-	uint64_t last;
-	int r = records->log->end < size ? scan_zeros(window, records->log->end, &last) : 0;
-	if (r == 0 && records->log->end < size && last > records->log->end)
-		found(records, SEVERITY_DAMAGE, "behind_end", records->log->end, last - records->log->end,
-			"something stands behind the last record");
-	return r;
+	return 0; /* behind that recovery has seen zeros, or cut */
 }
 
 int check_checkpoints(struct check *check, struct error *err)
@@ -174,7 +169,7 @@ int check_checkpoints(struct check *check, struct error *err)
 	if (r == 0) {
 		window_aim(&check->window, io, file, size, CHUNK_BYTES);
 		check->window.bridge = true;
-		r = check_records(&records, size);
+		r = check_records(&records);
 	}
 	free(records.offsets);
 	io->ops->close(file);

@@ -51,7 +51,7 @@ void check_found(const struct recovery_finding *found, void *arg)
 	snprintf(text, sizeof(text), "%s", wording->text);
 	if (found->kind == FINDING_ROT && found->frames_behind > 0)
 		snprintf(text, sizeof(text),
-			"%s (%llu whole frames stand behind the break: repair makes them readable)", wording->text,
+			"%s (%llu whole frames stand behind it, which a repair makes readable again)", wording->text,
 			(unsigned long long)found->frames_behind);
 	const struct finding finding = {
 		.severity = wording->severity,

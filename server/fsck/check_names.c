@@ -105,7 +105,7 @@ static int stream_cb(const char *name, bool is_dir, void *arg)
 	} else if (cut_file_parse(name, &first_id, &end_id, &salt)) {
 		if (is_listed(stream, first_id, true, salt))
 			note(in->check, stream, stream->dir, name, "set_aside",
-				"it was set aside by a start, and is read up to the damage");
+				"it was set aside by a start, or made by a repair, and is read up to its end");
 		else
 			note(in->check, stream, stream->dir, name, "set_aside",
 				"it was set aside by a start, and is no part of the log any more");

@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "check.h"
-#include "log.h"
 #include "overlay.h"
 
 bool check_was_there(const struct check *check, const char *path)
@@ -24,12 +23,9 @@ static int try_open(struct check *check, uint32_t shard_count, struct error *err
 {
 	const struct engine_hooks hooks = {.no_threads = true, .found_cb = check_found, .found_arg = check};
 	struct engine_options options;
-	enum log_level level = log_get_level();
 	open_options(&options, shard_count);
-	log_set_level(LOG_LEVEL_ERROR);
 	err->code = ERR_NONE;
 	int r = engine_open(check->io, &options, &hooks, &check->engine, err);
-	log_set_level(level);
 	if (r != 0)
 		check->engine = NULL;
 	return r;

@@ -115,19 +115,6 @@ static int block_cb(const struct block *block, uint64_t offset, const uint8_t *s
 	return 0;
 }
 
-static int good_cb(const struct block *block, uint64_t offset, const uint8_t *stored, bool whole, void *arg)
-{
-	(void)offset;
-	int good = whole ? block_is_good(arg, block, stored) : 0;
-	return good < 0 ? good : !good;
-}
-
-int check_frame_is_good(struct check *check, const struct frame *frame)
-{
-	int r = scan_blocks(&check->window, frame, good_cb, check);
-	return r < 0 ? r : r == 0;
-}
-
 static int check_padding(struct walk *walk, const struct frame *frame)
 {
 	static const uint8_t zeros[FRAME_ALIGN];

@@ -4,6 +4,7 @@
  * Exit status: 0 clean, 1 a torn tail only, 2 damage, 8 it could not run.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -209,7 +210,7 @@ int main(int argc, char **argv)
 	struct io *io;
 	int status = parse(argc, argv, &arguments, &command);
 	if (status < 0) {
-		log_set_level(LOG_LEVEL_ERROR);
+		log_set_fd(open("/dev/null", O_WRONLY | O_CLOEXEC)); /* what the engine has to say is in the report */
 		if (open_directory(arguments.dir, &io) != 0)
 			return STATUS_FAILED;
 		status = command->run(&arguments, io);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <xxhash.h>
 
 #define CHUNK_BYTES (1u << 20)
 #define NEW_ENDING ".new"
@@ -21,27 +22,45 @@ struct run {
 struct put_back {
 	struct check *check;
 	struct stream *stream;
-	struct segment *from;
-	struct run run; /* run.file NULL: none */
+	uint32_t number, done; /* of the segment that is looked through, and how many behind it are from it */
+	struct segment *from;  /* the same */
+	struct run run;	       /* run.file NULL: none */
 	uint64_t files;
 };
 
-/* Is there a hole around all ids of the frame? */
-static bool is_free(const struct stream *stream, const struct frame *frame)
+/* Of the file that entries of `from` are put back into. That it follows from the old one's tells where a file is from.
+ */
+static uint64_t salt_from(const struct segment *from, uint64_t first_id)
 {
-	uint64_t end_id = frame->first_id + frame->entry_count;
-	uint32_t low = 0, high = stream->segment_count;
-	while (low < high) { /* the first segment behind the frame's first id */
-		uint32_t middle = low + (high - low) / 2;
-		if (stream->segments[middle]->first_id <= frame->first_id)
-			low = middle + 1;
-		else
-			high = middle;
+	uint8_t id[8];
+	put_u64(id, first_id);
+	uint64_t salt = XXH3_64bits_withSeed(id, sizeof(id), from->salt);
+	return salt | (salt == 0);
+}
+
+/* The segments behind the number-th that were put back from it. Ids up to where they end, or begin, are those that
+ * recovery kept free when it set that one aside: frames in it with other ids are older than those that have them now.
+ */
+static uint32_t count_put_back(const struct stream *stream, uint32_t number)
+{
+	uint32_t count = 0;
+	for (uint32_t i = number + 1; i < stream->segment_count; i++, count++) {
+		const struct segment *segment = stream->segments[i];
+		if (!segment->cut || segment->salt != salt_from(stream->segments[number], segment->first_id))
+			break;
 	}
-	if (low == 0 || low == stream->segment_count)
-		return false;
-	const struct segment *before = stream->segments[low - 1];
-	return before->cut && before->end_id <= frame->first_id && end_id <= stream->segments[low]->first_id;
+	return count;
+}
+
+/* Is there a hole around all ids of the frame? */
+static bool is_free(const struct put_back *put_back, const struct frame *frame)
+{
+	const struct stream *stream = put_back->stream;
+	uint64_t end_id = frame->first_id + frame->entry_count;
+	for (uint32_t i = put_back->number; i <= put_back->number + put_back->done; i++)
+		if (stream->segments[i]->end_id <= frame->first_id && end_id <= stream->segments[i + 1]->first_id)
+			return true;
+	return false;
 }
 
 /* ---- the new file -------------------------------------------------------------------------------------------------
@@ -65,14 +84,11 @@ static int begin_run(struct put_back *put_back, const struct frame *frame)
 		.first_id = frame->first_id, .created_ns = io->ops->wall_ns(io), .name_len = stream->name_len};
 	uint8_t bytes[SEGMENT_HEADER_MAX];
 	*run = (struct run){.first_id = frame->first_id, .end_id = frame->first_id};
-	int r = io->ops->random(io, &run->salt, sizeof(run->salt));
-	run->salt |= run->salt == 0;
-	header.salt = run->salt;
+	header.salt = run->salt = salt_from(put_back->from, frame->first_id);
 	memcpy(header.name, stream->name, stream->name_len);
 	size_t len = segment_header_encode(&header, bytes);
 	snprintf(run->path, sizeof(run->path), "%s/%016llx.cut" NEW_ENDING, stream->dir, (unsigned long long)run->salt);
-	if (r == 0)
-		r = io->ops->open(io, run->path, IO_READ | IO_WRITE | IO_CREATE | IO_EXCLUSIVE, &run->file);
+	int r = io->ops->open(io, run->path, IO_READ | IO_WRITE | IO_CREATE | IO_EXCLUSIVE, &run->file);
 	run->check = header.check;
 	return r == 0 ? write_at_end(put_back, bytes, len) : r;
 }
@@ -155,7 +171,7 @@ static int take_frame(struct put_back *put_back, const struct frame *frame)
 {
 	struct run *run = &put_back->run;
 	int r = 0;
-	if (!is_free(put_back->stream, frame) || frame->first_id < run->end_id)
+	if (!is_free(put_back, frame) || frame->first_id < run->end_id)
 		return 0;
 	if (run->file && (frame->first_id != run->end_id || frame->prev_check != run->last_check))
 		r = end_run(put_back);
@@ -178,8 +194,7 @@ static int take_all(struct put_back *put_back, struct io_file *file, uint64_t si
 			return error;
 		if (result == SCAN_END)
 			return 0;
-		int good = check_frame_is_good(check, &frame);
-		int r = good == 1 ? take_frame(put_back, &frame) : good;
+		int r = take_frame(put_back, &frame);
 		if (r < 0)
 			return r;
 		from = frame.offset + frame.total_bytes;
@@ -249,9 +264,12 @@ int put_back_all(struct check *check, uint64_t *ret_files, struct error *err)
 		int r = 0;
 		bool cleaned = false;
 		for (uint32_t k = 0; r == 0 && k + 1 < stream->segment_count; k++) {
-			put_back.from = stream->segments[k];
+			put_back.from = stream->segments[put_back.number = k];
 			if (!put_back.from->cut)
 				continue;
+			put_back.done = count_put_back(stream, k);
+			if (k + put_back.done + 1 == stream->segment_count)
+				break; /* the newest one is never set aside */
 			if (!cleaned)
 				r = remove_leftovers(check->io, stream->dir);
 			cleaned = true;

@@ -88,10 +88,18 @@ static enum fsck_status do_it(struct io *io, struct error *err)
 	return status;
 }
 
-static void say(const struct report *report, const char *text)
+/* phase: the same for programs. */
+static void say(const struct report *report, const char *phase, const char *text)
 {
-	if (report->out && !report->json)
+	if (!report->out)
+		return;
+	if (!report->json) {
 		fprintf(report->out, "%s\n", text);
+		return;
+	}
+	json_begin(report->json);
+	json_text(report->json, "phase", phase);
+	json_end(report->json);
 }
 
 enum fsck_status repair_run(
@@ -103,12 +111,13 @@ enum fsck_status repair_run(
 		error_set_io(err, ENOMEM, "repair", "");
 		return STATUS_FAILED;
 	}
-	say(report, write ? "what is found, and what the repair does:" : "what is found, and what a repair would do:");
+	say(report, write ? "repair" : "dry_run",
+		write ? "what is found, and what the repair does:" : "what is found, and what a repair would do:");
 	enum fsck_status status = run_on(overlay, io, report, progress, err);
 	if (status == STATUS_CLEAN && write)
 		status = do_it(io, err);
 	if (status == STATUS_CLEAN) {
-		say(report, write ? "after the repair:" : "after that it would be:");
+		say(report, "after", write ? "after the repair:" : "after that it would be:");
 		report_init(&after, report->out, report->json != NULL);
 		after.found_cb = report->found_cb;
 		after.found_arg = report->found_arg;
@@ -116,7 +125,7 @@ enum fsck_status repair_run(
 		report_free(&after);
 	}
 	overlay_free(overlay);
-	if (status != STATUS_FAILED && !write)
-		say(report, "nothing was changed; repair --write does it");
+	if (status != STATUS_FAILED && !write && !report->json)
+		say(report, "", "nothing was changed; repair --write does it");
 	return status;
 }

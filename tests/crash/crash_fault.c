@@ -34,14 +34,14 @@ struct fault {
 static const struct fault faults[] = {
 	{"write EIO", EIO, WRITES, HARM_SHARD},
 	{"torn write EIO", EIO, WRITES | SIM_TORN, HARM_SHARD},
-	{"write ENOSPC", ENOSPC, WRITES, HARM_SHARD}, /* of the journal, or in place behind it */
+	{"write ENOSPC", ENOSPC, WRITES, HARM_ONE},
 	{"torn write ENOSPC", ENOSPC, WRITES | SIM_TORN, HARM_SHARD},
 	{"sync of a file", EIO, SIM_BIT(SIM_SYNC), HARM_SHARD},
 	{"sync of a directory", EIO, SIM_BIT(SIM_SYNC_DIR), HARM_SHARD},
 	{"sync of everything", EIO, SIM_BIT(SIM_SYNC_ALL), HARM_SHARD},
 	{"reserve ENOSPC", ENOSPC, SIM_BIT(SIM_ALLOCATE), HARM_ONE},
 	{"reserve EDQUOT", EDQUOT, SIM_BIT(SIM_ALLOCATE), HARM_ONE},
-	{"open EMFILE", EMFILE, SIM_BIT(SIM_OPEN), HARM_SHARD},
+	{"open EMFILE", EMFILE, SIM_BIT(SIM_OPEN), HARM_ONE},
 	{"open ENOSPC", ENOSPC, SIM_BIT(SIM_OPEN), HARM_SHARD},
 	{"mkdir", EACCES, SIM_BIT(SIM_MKDIR), HARM_ONE},
 	{"mkdir ENOSPC", ENOSPC, SIM_BIT(SIM_MKDIR), HARM_ONE},

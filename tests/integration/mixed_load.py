@@ -151,10 +151,12 @@ class Sender:
         outcome = self.outcome
         outcome["methods"][method] = outcome["methods"].get(method, 0) + 1
         if method == "shard_append_batch":
-            firsts = {}
+            firsts, places = {}, collections.Counter()
             for (key, _), (shard, id) in zip(params["entries"], result["results"]):
                 same(shard, self.shards[key], "the shard of a key")
-                firsts.setdefault(shard_name(shard), id)
+                same(id, firsts.setdefault(shard, id) + places[shard], "the id of an entry of a part")
+                places[shard] += 1
+            firsts = {shard_name(shard): first for shard, first in firsts.items()}
             outcome["acknowledged"] += [[log, firsts[log], count, number] for log, count in parts]
         elif parts:
             first = result["id"] if "id" in result else result["first"]

@@ -304,8 +304,7 @@ def test_setting_rot_aside_needs_room_and_says_so():
                 check(len(file.read()) == len(content), "a start that is refused changes nothing")
             os.unlink(ballast)
             with Daemon(place, *options, root=root, tcp=False) as daemon, daemon.client() as client:
-                entries = [entry for _, entry in client.scan("a", 0, max_entries=5)][:5]
-                same(entries, [appended.entry("a", i) for i in range(5)], "what is before the damage")
+                same(client.iter("a", 0, max_entries=5)["entries"], [appended.entry("a", i) for i in range(5)], "what is before the damage")
                 check(error_of("Corruption", client.get, "a", 10), "the damage")
                 same(client.append("a", b"next")["id"], 20, "no id is given twice")
                 daemon.stopped_well(client)

@@ -297,7 +297,8 @@ Test(config, file_is_read_as_written)
 	cr_assert(load("root_path = /a#b;c=d:e\n", NULL, NULL, NULL, &config, &err) == 0, "%s", err.message);
 	cr_assert(strcmp(config.root_path, "/a#b;c=d:e") == 0, "%s", config.root_path);
 
-	good("\xef\xbb\xbf \t# blanks behind the BOM are blanks like any other\n\tshard_count = 3\n", NULL, NULL, &config);
+	good("\xef\xbb\xbf \t# blanks behind the BOM are blanks like any other\n\tshard_count = 3\n", NULL, NULL,
+		&config);
 	cr_assert(config.engine.shard_count == 3, "behind a BOM, blanks and a comment");
 }
 

@@ -87,13 +87,15 @@ static void live(uint64_t seed, struct tally *tally)
 
 Test(fsck_lives, nothing_is_found_where_nothing_is_wrong)
 {
-	const char *lives = getenv("IRONWALD_FSCK_LIVES");
-	uint64_t last = lives ? strtoull(lives, NULL, 10) : 60;
+	const char *lives = getenv("IRONWALD_FSCK_LIVES"), *begin = getenv("IRONWALD_FSCK_FIRST");
+	uint64_t first = begin ? strtoull(begin, NULL, 10) : 1;
+	uint64_t last = first + (lives ? strtoull(lives, NULL, 10) : 60) - 1;
 	struct tally tally = {0};
 	log_set_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
-	for (uint64_t seed = 1; seed <= last; seed++)
+	for (uint64_t seed = first; seed <= last; seed++)
 		live(seed, &tally);
 	fprintf(stderr, "%u verified: %u clean, %u torn; %lu starts cut something\n", tally.verified, tally.clean,
 		tally.torn, (unsigned long)tally.torn_starts);
-	cr_assert(tally.clean > 100 && tally.torn > 10 && tally.torn_starts > 10, "too little happened");
+	cr_assert(last - first < 59 || (tally.clean > 100 && tally.torn > 10 && tally.torn_starts > 10),
+		"too little happened");
 }

@@ -315,6 +315,26 @@ VERIFY_TEST(neighbouring_bad_blocks_are_one_finding)
 		  seen.items[0].end - seen.items[0].first >= 13);
 }
 
+/* With so many streams a start after a clean stop does not look at their ends: verify does. */
+VERIFY_TEST(more_streams_than_a_start_looks_at)
+{
+	fixture_open(&f);
+	cr_assert(fixture_add_to_many(&f, "s%u", 4200, 1) == 0);
+	cr_assert(fixture_add_to_many(&f, "s%u", 4200, 2) == 0);
+	fixture_restart(&f);
+	fixture_close(&f);
+	expect_status(STATUS_CLEAN, "as it was");
+	cr_assert(sim_flip_bit(f.io, "s4000/00000000000000000000.wal", 64 + FRAME + 130, 1) == 0);
+	expect_status(STATUS_DAMAGE, "a block of the last frame");
+	expect("block", "s4000/00000000000000000000.wal", 64 + FRAME + 116, 1, 2);
+	cr_assert(sim_truncate_file(f.io, "s4000/00000000000000000000.wal", 64 + FRAME) == 0);
+	expect_status(STATUS_DAMAGE, "the last frame is gone");
+	expect("missing_frames", "s4000/00000000000000000000.wal", 64 + FRAME, 1, 2);
+	cr_assert(sim_remove_file(f.io, "s4000/00000000000000000000.wal") == 0);
+	expect_status(STATUS_DAMAGE, "the segment is gone");
+	expect("missing_segment", "s4000/00000000000000000000.wal", UINT64_MAX, 0, 2);
+}
+
 /* ---- the index ------------------------------------------------------------------------------------------------------
  */
 
@@ -554,7 +574,8 @@ VERIFY_TEST(every_bit_of_a_checkpoint_log)
 	every_bit("ironwald.checkpoints", 512 * 6, 512 * 9, NULL);
 }
 
-/* Padding, which nothing reads; and the header of a last record that is not the first: nothing tells that it was there. */
+/* Padding, which nothing reads; and the header of a last record that is not the first: nothing tells that it was there.
+ */
 static uint64_t journal_first, journal_second;
 
 static bool harmless_in_journal(uint64_t offset)

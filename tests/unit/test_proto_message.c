@@ -596,8 +596,8 @@ static void write_pair_header(unsigned form)
 /* Bytes in the narrowest or the widest form, as bin or as str. */
 static void write_bytes_as(unsigned form, const void *bytes, size_t len)
 {
-	uint8_t head[5] = {form == 2 ? 0xc6 : 0xdb, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8),
-		(uint8_t)len};
+	uint8_t head[5] = {
+		form == 2 ? 0xc6 : 0xdb, (uint8_t)(len >> 24), (uint8_t)(len >> 16), (uint8_t)(len >> 8), (uint8_t)len};
 	if (form == 0) {
 		mp_write_bin(&w, bytes, len);
 	} else if (form == 1) {
@@ -676,26 +676,26 @@ Test(fields, a_long_key_is_no_long_value)
 Test(fields, elements_that_are_no_pairs)
 {
 	const struct span bad[] = {
-		SPAN("\xc0"),			       /* nil */
-		SPAN("\x90"),			       /* of none */
-		SPAN("\x91\xa1k"),		       /* of one */
-		SPAN("\x93\xa1k\xa1v\xa1w"),	       /* of three */
-		SPAN("\xdc\x00\x03\xa1k\xa1v\xa1w"),   /* of three, wide */
-		SPAN("\xdd\x00\x00\x00\x01\xa1k"),     /* of one, wide */
-		SPAN("\x82\xa1k\xa1v\xa1l\xa1w"),      /* a map of two */
-		SPAN("\x81\xa1k\xa1v"),		       /* a map */
-		SPAN("\xa2kv"),			       /* a str */
-		SPAN("\xc4\x02kv"),		       /* bin */
-		SPAN("\x02"),			       /* a number */
-		SPAN("\x92\xc0\xa1v"),		       /* the key is nil */
-		SPAN("\x92\xa1k\xc0"),		       /* the value is nil */
-		SPAN("\x92\x01\xa1v"),		       /* the key is a number */
-		SPAN("\x92\xa1k\x01"),		       /* the value is one */
-		SPAN("\x92\xc3\xa1v"),		       /* bool */
-		SPAN("\x92\x91\xa1k\xa1v"),	       /* the key is an array */
-		SPAN("\x92\xa1k\x91\xa1v"),	       /* the value is one */
-		SPAN("\x92\xa1k\x80"),		       /* a map */
-		SPAN("\x92\xa1k\xd4\x01v"),	       /* ext */
+		SPAN("\xc0"),				  /* nil */
+		SPAN("\x90"),				  /* of none */
+		SPAN("\x91\xa1k"),			  /* of one */
+		SPAN("\x93\xa1k\xa1v\xa1w"),		  /* of three */
+		SPAN("\xdc\x00\x03\xa1k\xa1v\xa1w"),	  /* of three, wide */
+		SPAN("\xdd\x00\x00\x00\x01\xa1k"),	  /* of one, wide */
+		SPAN("\x82\xa1k\xa1v\xa1l\xa1w"),	  /* a map of two */
+		SPAN("\x81\xa1k\xa1v"),			  /* a map */
+		SPAN("\xa2kv"),				  /* a str */
+		SPAN("\xc4\x02kv"),			  /* bin */
+		SPAN("\x02"),				  /* a number */
+		SPAN("\x92\xc0\xa1v"),			  /* the key is nil */
+		SPAN("\x92\xa1k\xc0"),			  /* the value is nil */
+		SPAN("\x92\x01\xa1v"),			  /* the key is a number */
+		SPAN("\x92\xa1k\x01"),			  /* the value is one */
+		SPAN("\x92\xc3\xa1v"),			  /* bool */
+		SPAN("\x92\x91\xa1k\xa1v"),		  /* the key is an array */
+		SPAN("\x92\xa1k\x91\xa1v"),		  /* the value is one */
+		SPAN("\x92\xa1k\x80"),			  /* a map */
+		SPAN("\x92\xa1k\xd4\x01v"),		  /* ext */
 		SPAN("\x92\x92\xa1k\xa1v\x92\xa1k\xa1v"), /* of two pairs */
 	};
 	struct request r;
