@@ -14,7 +14,7 @@ import sys
 CRITERION = re.compile(r"Synthesis: Tested: \d+ \| Passing: (\d+) \| Failing: (\d+) ")
 UNITTEST = re.compile(r"^Ran (\d+) tests? in ", re.M)
 UNITTEST_RESULT = re.compile(r"^(?:OK|FAILED)(?: \((.*)\))?$", re.M)
-ONE_A_LINE = re.compile(r"^test_\w+ +(ok|FAILED)\b", re.M)
+ONE_A_LINE = re.compile(r"^test_\w+ +(ok|FAILED|skipped)\b", re.M)
 # Criterion's processes end well with it.
 LEAK = "LeakSanitizer: detected memory leaks"
 OUTPUT_LINES = 400
@@ -38,7 +38,7 @@ def told(text):
         return int(found.group(1)) - failed - skipped - counts.get("expected failures", 0), failed, skipped
     found = ONE_A_LINE.findall(text)
     if found:
-        return found.count("ok"), found.count("FAILED"), 0
+        return found.count("ok"), found.count("FAILED"), found.count("skipped")
     return None
 
 

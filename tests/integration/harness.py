@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import json
 import os
+import pty
 import re
 import resource
 import select
@@ -21,6 +22,10 @@ DEADLINE_S = float(os.environ.get("IRONWALD_TEST_DEADLINE_S", "120"))
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1
+
+
+class Skipped(Exception):
+    """What the case needs is not to be had here; says why."""
 
 
 class Failed(Exception):
@@ -234,6 +239,14 @@ def segments(root, name=None):
     return sorted(found)
 
 
+def openpty():
+    """A terminal: (master, slave)."""
+    try:
+        return pty.openpty()
+    except OSError as error:
+        raise Skipped("no pseudo-terminals here: %s" % error)
+
+
 def main(cases):
     """Runs the cases (functions) that the command line names after the daemon, or all; a line for each."""
     if len(sys.argv) < 2:
@@ -251,6 +264,8 @@ def main(cases):
         try:
             said = case()
             outcome = "ok"
+        except Skipped as reason:
+            said, outcome = str(reason), "skipped"
         except (Failed, ServerError, ConnectionLost) as error:
             failed += 1
             line = traceback.extract_tb(error.__traceback__)
@@ -262,7 +277,7 @@ def main(cases):
             said = traceback.format_exc()
             outcome = "FAILED"
         print(
-            "%-44s %-6s %6.2f s%s" % (case.__name__, outcome, time.monotonic() - begin, "  " + said if said else ""),
+            "%-44s %-7s %6.2f s%s" % (case.__name__, outcome, time.monotonic() - begin, "  " + said if said else ""),
             flush=True,
         )
     sys.exit(1 if failed else 0)

@@ -6,7 +6,6 @@ Usage: test_bench.py IRONWAL IRONWALD [CASE...]"""
 import contextlib
 import json
 import os
-import pty
 import re
 import select
 import signal
@@ -20,7 +19,7 @@ import time
 import msgpack
 
 import harness
-from harness import DEADLINE_S, Daemon, check, directory, eventually, same
+from harness import DEADLINE_S, Daemon, check, directory, eventually, openpty, same
 from ironwal_client import ServerError
 
 IRONWAL = os.path.abspath(sys.argv.pop(1)) if len(sys.argv) > 1 else None
@@ -639,7 +638,7 @@ def test_no_server():
 
 def test_live_line():
     with server() as daemon, daemon.client() as client:
-        terminal, side = pty.openpty()
+        terminal, side = openpty()
         process = subprocess.Popen(
             command(address(daemon), "--duration 3600 --json --threads 2 --connections 4"),
             stdin=subprocess.DEVNULL,

@@ -10,7 +10,6 @@ import glob
 import hashlib
 import json
 import os
-import pty
 import random
 import re
 import select
@@ -22,9 +21,11 @@ import sys
 import termios
 import time
 
-from harness import Daemon, Failed, cases_of, check, directory, main, refused, same, segments
+from harness import Daemon, Failed, cases_of, check, directory, main, openpty, refused, same, segments
 from test_damage import crc32c, entry_of, expect_entries, flip, frames_of, make, overwrite
 
+# The ordinary run takes a part of them.
+ALL = "IRONWALD_FSCK_ALL" in os.environ
 STOPS = ("SIGKILL", "SIGTERM")
 LOG = ("--log-level=warn",)
 
@@ -118,6 +119,8 @@ def configurations():
 def test_healthy_directories_of_every_configuration():
     torn = count = 0
     for number, (shards, options) in enumerate(configurations()):
+        if number % 4 != 1 and not ALL:
+            continue
         with directory() as place:
             for how in STOPS + STOPS:
                 with Daemon(place, *options, *LOG) as daemon:
@@ -140,7 +143,7 @@ def test_healthy_directories_of_every_configuration():
 def test_killed_under_load():
     """Kills in the middle of writes: what verify says is what the next start does, and that never refuses."""
     torn = 0
-    for number in range(12):
+    for number in range(12 if ALL else 3):
         with directory() as place:
             mode = ("strict", "batch_only", "async")[number % 3]
             with Daemon(place, "--sync-mode=" + mode, "--max-segment-size=20K", *LOG) as daemon:
@@ -157,23 +160,23 @@ def test_killed_under_load():
             with Daemon(place, "--on-corruption=error", "--sync-mode=" + mode, *LOG) as daemon:
                 daemon.stopped_well()
             verify(place, 0, "after the start")
-    return "%d of 12 torn" % torn
+    return "%d torn" % torn
 
 
 def test_many_streams():
     with directory() as place:
         with Daemon(place, "--sync-mode=async", *LOG) as daemon, daemon.client() as client:
-            for i in range(1500):
+            for i in range(500):
                 client.send("append", stream="stream %d" % i, entry=b"x" * (i % 50))
                 if i % 200 == 199:
                     client.flush()
             client.sync()
-            same(sum(1 for _ in client.streams()), 1500, "streams")
+            same(sum(1 for _ in client.streams()), 500, "streams")
             daemon.kill()
-        same(verify(place, (0, 1), "killed")[1]["entries"], 1500, "entries")
+        same(verify(place, (0, 1), "killed")[1]["entries"], 500, "entries")
         with Daemon(place, *LOG) as daemon:
             daemon.stopped_well()
-        same(verify(place, 0, "stopped")[1]["streams"], 1500, "streams")
+        same(verify(place, 0, "stopped")[1]["streams"], 500, "streams")
 
 
 def test_memory_does_not_grow_with_the_data():
@@ -579,26 +582,17 @@ def test_progress_on_a_terminal():
         raise Failed("no progress was seen")
 
 
-def bytes_read(pid):
-    try:
-        with open("/proc/%d/io" % pid) as file:
-            return int(re.search(r"rchar: (\d+)", file.read()).group(1))
-    except (OSError, AttributeError):
-        return 0
-
-
 def on_terminal(root):
-    """stderr of a verify that is stopped for longer than a second in its midst, on a terminal of 100 columns."""
-    master, slave = pty.openpty()
+    """stderr of a verify that stands still for most of the time, on a terminal of 100 columns."""
+    master, slave = openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 100, 0, 0))
     environment = dict(os.environ, TERM="xterm")
     process = subprocess.Popen([Fsck.program, "verify", root], stdout=subprocess.DEVNULL, stderr=slave, env=environment)
-    # The journals, of which a start reads 8 MiB, come first.
-    while process.poll() is None and bytes_read(process.pid) < 16 << 20:
-        pass
-    process.send_signal(signal.SIGSTOP)
-    time.sleep(1.1)
-    process.send_signal(signal.SIGCONT)
+    while process.poll() is None:
+        process.send_signal(signal.SIGSTOP)
+        time.sleep(0.3)
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.004)
     os.close(slave)
     shown = b""
     while True:
