@@ -18,7 +18,7 @@ struct disk {
 	struct io *io;
 	struct engine_options options;
 	struct engine *engine;
-	bool forged;
+	bool forged, tail_is_whole;
 };
 
 /* What a start shows, as numbers to be compared. */
@@ -203,7 +203,8 @@ static int entry_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
 }
 
 /* All that can be read, and what is answered where nothing can. */
-static void read_all(struct disk *disk, struct stream *stream, struct reading *reading, uint64_t *ret_damage)
+static void read_all(
+	struct disk *disk, struct stream *stream, struct reading *reading, uint64_t tail, uint64_t *ret_damage)
 {
 	struct stream_view view = stream_view(stream);
 	uint64_t at = view.first;
@@ -221,6 +222,9 @@ static void read_all(struct disk *disk, struct stream *stream, struct reading *r
 		}
 		FUZZ_CHECK(result == READ_ERROR && err.code != ERR_NONE && err.code != ERR_IO, "%s at %" PRIu64 ": %s",
 			error_code_name(err.code), next, err.message);
+		/* A start has looked at each block of the newest segment. */
+		FUZZ_CHECK(
+			!disk->tail_is_whole || next < tail, "what a start has accepted is damaged at %" PRIu64, next);
 		(*ret_damage)++;
 		reading->hash = fuzz_hash(reading->hash ^ next, &err.code, sizeof(err.code));
 		if (!error_has(&err, EFI_FIRST_ID))
@@ -257,7 +261,7 @@ static void look_at_stream(struct stream *stream, void *arg)
 	}
 	struct reading reading = {.frames = looking->frames, .dir = dir};
 	reading.hash = fuzz_hash(info.first * 31 + info.end, name, len);
-	read_all(looking->disk, stream, &reading, &state->damage);
+	read_all(looking->disk, stream, &reading, info.active_start, &state->damage);
 	state->hash += reading.hash; /* whatever their order */
 	state->entries += reading.entries;
 	FUZZ_CHECK(state->count < STREAMS_MAX, "too many streams for the fuzzer");
@@ -354,11 +358,13 @@ static void settle(struct disk *disk, struct state *ret_state, uint64_t segments
 {
 	struct state state;
 	struct error err;
-	look(disk, ret_state);
 	/* KNOWN: an empty newest segment is removed without a look at the one before it. If that is damaged at its end,
 	 * only the name that is gone told the next id. Until that is mended the next start may take it for a torn end.
 	 */
-	bool known = ret_state->damage > 0 && count_segments(disk->io) < segments_before;
+	bool is_removed = count_segments(disk->io) < segments_before;
+	disk->tail_is_whole &= !is_removed;
+	look(disk, ret_state);
+	bool known = ret_state->damage > 0 && is_removed;
 	die(disk);
 	if (known)
 		return;
@@ -389,9 +395,11 @@ void disk_trial(disk_fill fill, void *arg, unsigned flags)
 	struct state state, other;
 	init(&disk, fill, arg);
 	disk.forged = flags & DISK_FORGED;
+	disk.tail_is_whole = (flags & DISK_TAIL_IS_WHOLE) && !disk.forged;
 	disk.options.read_strategy = flags & DISK_MMAP ? READ_MMAP : READ_STANDARD_IO;
 	uint64_t files = disk_hash(disk.io), segments = count_segments(disk.io);
 	bool refused = start(&disk, ON_CORRUPTION_ERROR) != ERR_NONE;
+	FUZZ_CHECK(refused || !(flags & DISK_ROT), "rot is taken for a torn end");
 	if (refused && (flags & DISK_KEEPS_REFUSED))
 		FUZZ_CHECK(disk_hash(disk.io) == files, "it was refused, and something is changed");
 	bool started = !refused || start(&disk, ON_CORRUPTION_TRUNCATE) == ERR_NONE;

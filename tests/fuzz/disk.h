@@ -15,9 +15,11 @@
 typedef void (*disk_fill)(struct io *io, void *arg);
 
 enum disk_flags {
-	DISK_MMAP = 1,		/* read by mappings in the first start, and not in the others */
-	DISK_KEEPS_REFUSED = 2, /* a start that is refused leaves every file as it was */
-	DISK_BOTH = 4,		/* a start without damage is the same under both policies */
+	DISK_MMAP = 1,		 /* read by mappings in the first start, and not in the others */
+	DISK_KEEPS_REFUSED = 2,	 /* a start that is refused leaves every file as it was */
+	DISK_BOTH = 4,		 /* a start without damage is the same under both policies */
+	DISK_TAIL_IS_WHOLE = 16, /* the newest segment has no index, by which a start may pass over what is before it */
+	DISK_ROT = 32,		 /* what was durable is broken: it has to be refused under on_corruption = error */
 	DISK_FORGED = 8, /* right checksums over what is not so, which no fault makes: whatever is shown, nothing else
 			    breaks, and it may be refused under both policies */
 };

@@ -23,11 +23,16 @@
 /* Memory that does not follow the input: the read buffer, the slots, a refusal for each request. */
 #define MEMORY_BASE ((size_t)512 * 1024)
 #define MEMORY_FACTOR 64
+/* What is received takes twice what arrived at most. */
+#define MEMORY_FACTOR_LARGE 3
+#define LARGE_BYTES 100000
+#define LARGE_ANNOUNCED 1000000
 
 struct plan {
 	bool blocking;	      /* the calls that wait, else those that are submitted */
 	bool twice;	      /* in other pieces too */
 	bool small_in_flight; /* answers that nobody takes stop the reading soon */
+	bool large;	      /* behind the input comes the beginning of a large answer */
 	bool slow_to_take;    /* results are taken at the end only */
 	uint8_t piece_seed, write_seed;
 	uint32_t which; /* of the requests, a bit each; 0: all */
@@ -187,7 +192,8 @@ static void take_results(ironwal *connection, struct calls *calls)
 static void drive(ironwal *connection, const struct plan *plan, struct calls *calls, struct pipe *pipe)
 {
 	struct ironwal_error error = {0};
-	/* What comes behind the hello in the same piece comes before any request. Where pieces must not matter, it waits. */
+	/* What comes behind the hello in the same piece comes before any request. Where pieces must not matter, it
+	 * waits. */
 	pipe->gate = plan->twice ? behind_frame(pipe->at, pipe->end) : pipe->end;
 	bool submitted = false;
 	/* Each turn reads something, or is followed by one that does; or takes results, which lets it read again. */
@@ -226,7 +232,7 @@ static void block(ironwal *connection, const struct plan *plan, struct calls *ca
 static uint64_t run(const uint8_t *bytes, size_t len, const struct plan *plan, uint64_t piece_seed)
 {
 	struct meter meter = {0};
-	struct calls calls = {0};
+	struct calls calls = {.bytes = bytes, .len = len};
 	struct pipe pipe = {
 		.base.ops = &pipe_ops, .at = bytes, .gate = bytes, .end = bytes + len, .pieces = piece_seed};
 	pipe.writes = plan->write_seed;
@@ -236,8 +242,8 @@ static uint64_t run(const uint8_t *bytes, size_t len, const struct plan *plan, u
 	else
 		drive(connection, plan, &calls, &pipe);
 	calls_check(&calls);
-	FUZZ_CHECK(meter.peak <= MEMORY_BASE + MEMORY_FACTOR * len, "%zu bytes of memory for %zu that came", meter.peak,
-		len);
+	size_t factor = plan->large ? MEMORY_FACTOR_LARGE : MEMORY_FACTOR;
+	FUZZ_CHECK(meter.peak <= MEMORY_BASE + factor * len, "%zu bytes of memory for %zu that came", meter.peak, len);
 	uint64_t hash = fuzz_hash(calls.hash, ironwal_server(connection), strlen(ironwal_server(connection)));
 	ironwal_close(connection);
 	FUZZ_CHECK(pipe.freed, "the transport is left");
@@ -259,8 +265,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	struct fuzz_in in = {data, data + size};
 	uint8_t flags = fuzz_u8(&in);
-	struct plan plan = {
-		.blocking = flags & 1, .twice = flags & 2, .small_in_flight = flags & 4, .slow_to_take = flags & 8};
+	struct plan plan = {.blocking = flags & 1,
+		.twice = flags & 2,
+		.small_in_flight = flags & 4,
+		.slow_to_take = flags & 8,
+		.large = (flags & 0xf0) == 0xf0};
 	plan.piece_seed = fuzz_u8(&in);
 	plan.write_seed = fuzz_u8(&in);
 	(void)fuzz_u8(&in);
@@ -274,9 +283,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	size_t len;
 	const uint8_t *bytes = fuzz_take(&in, size, &len);
-	uint64_t hash = run(bytes, len, &plan, plan.piece_seed);
+	uint8_t *copy = fuzz_copy(bytes, len);
+	if (plan.large) {
+		copy = realloc(copy, len + 4 + LARGE_BYTES);
+		FUZZ_CHECK(copy != NULL, "no memory for the fuzzer itself");
+		fuzz_put32(copy + len, htobe32(LARGE_ANNOUNCED));
+		memset(copy + len + 4, 0xc0, LARGE_BYTES);
+		len += 4 + LARGE_BYTES;
+	}
+	uint64_t hash = run(copy, len, &plan, plan.piece_seed);
 	if (plan.twice)
-		FUZZ_CHECK(run(bytes, len, &plan, plan.piece_seed + 1u) == hash, "in other pieces other results");
+		FUZZ_CHECK(run(copy, len, &plan, plan.piece_seed + 1u) == hash, "in other pieces other results");
+	free(copy);
 	return 0;
 }
 

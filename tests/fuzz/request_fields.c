@@ -185,6 +185,49 @@ static void check_again(const struct request *request)
 	buf_free(&out);
 }
 
+/* The header of the array or map at the front, and how many values it says that it has. */
+static size_t container(const uint8_t *at, size_t *ret_values)
+{
+	size_t width = at[0] < 0xa0 ? 0 : at[0] % 2 == 0 ? 2 : 4, count = at[0] & 0x0f;
+	bool is_map = at[0] < 0x90 || at[0] >= 0xde;
+	for (size_t i = 0; i < width; i++)
+		count = (i == 0 ? 0 : count << 8) | at[1 + i];
+	*ret_values = is_map ? count * 2 : count;
+	return 1 + width;
+}
+
+/* By the second reader: which keys there are, and what each is. The last one of a name counts, and nil is none. */
+static void check_map(const struct request *request, struct span payload)
+{
+	struct span wanted[KEY_TOTAL] = {{0}};
+	size_t values, left = payload.len;
+	const uint8_t *at = payload.data + container(payload.data, &values);
+	for (left -= (size_t)(at - payload.data); values > 1; values--) { /* up to the params */
+		size_t len = frames_value_bytes(at, left, 63);
+		at += len;
+		left -= len;
+	}
+	size_t header = container(at, &values);
+	for (at += header, left -= header; values > 0; values -= 2) {
+		size_t name = frames_value_bytes(at, left, 62), value = frames_value_bytes(at + name, left - name, 62);
+		size_t head = at[0] < 0xc0 ? 1 : at[0] == 0xd9 ? 2 : at[0] == 0xda ? 3 : 5;
+		for (unsigned key = 0; key < KEY_TOTAL; key++)
+			if (strlen(key_name((enum key)key)) == name - head &&
+				memcmp(key_name((enum key)key), at + head, name - head) == 0)
+				wanted[key] = (struct span){at + name, value};
+		at += name + value;
+		left -= name + value;
+	}
+	for (unsigned key = 0; key < KEY_TOTAL; key++) {
+		bool is_there = wanted[key].data != NULL && wanted[key].data[0] != 0xc0;
+		FUZZ_CHECK(fields_has(&request->params, (enum key)key) == is_there, "%s is %s", key_name((enum key)key),
+			is_there ? "there, and not seen" : "not there, and seen");
+		FUZZ_CHECK(!is_there || (request->params.values[key].data == wanted[key].data &&
+						request->params.values[key].len == wanted[key].len),
+			"%s is another value", key_name((enum key)key));
+	}
+}
+
 void request_fields_check(struct span payload)
 {
 	struct request request;
@@ -202,6 +245,7 @@ void request_fields_check(struct span payload)
 	}
 	FUZZ_CHECK(len == payload.len && len > 0, "accepted, and it is not one value");
 	check_span(payload, request.method_name);
+	check_map(&request, payload);
 	/* All that are there, and one that may not be: to say of each that it is missing takes long. */
 	for (unsigned key = 0; key < KEY_TOTAL; key++)
 		if (fields_has(&request.params, (enum key)key) || key == payload.len % KEY_TOTAL)

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "frame.h"
 #include "fuzz.h"
 #include "ironwal.h"
 
@@ -308,15 +309,34 @@ void calls_submit(struct calls *calls, ironwal *connection, uint32_t which)
 	}
 }
 
+/* Whether there is an answer to this one among the frames. */
+static bool is_answered(const struct calls *calls, uint32_t msgid)
+{
+	const uint8_t *at = calls->bytes;
+	size_t left = calls->len, total;
+	struct span payload;
+	while (frame_next(at, left, UINT32_MAX, &payload, &total) == FRAME_READY) {
+		struct mp_reader reader = mp_reader_of(payload);
+		struct mp_value array, type, id;
+		if (mp_read(&reader, &array) == 0 && array.type == MP_ARRAY && mp_read(&reader, &type) == 0 &&
+			mp_read(&reader, &id) == 0 && id.type == MP_UINT && id.u64 == msgid)
+			return true;
+		at += total;
+		left -= total;
+	}
+	return false;
+}
+
 void calls_take(struct calls *calls, ironwal *connection, ironwal_result *result)
 {
 	uint32_t *slot = ironwal_result_tag(result);
 	FUZZ_CHECK(slot >= calls->ids && slot < calls->ids + CALLS_MAX, "a result of what was not submitted");
 	FUZZ_CHECK(*slot == ironwal_result_request_id(result), "a second result of one request, or that of another");
 	(void)connection;
+	const ironwal_error *error = ironwal_result_error(result);
+	FUZZ_CHECK(error != NULL || is_answered(calls, *slot), "request %x has a result and no answer", *slot);
 	*slot = 0;
 	add_number(calls, (uint64_t)(slot - calls->ids));
-	const ironwal_error *error = ironwal_result_error(result);
 	if (error != NULL)
 		add_error(calls, error);
 	ask_all(calls, result);

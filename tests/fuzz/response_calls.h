@@ -17,6 +17,8 @@
 struct calls {
 	uint32_t ids[CALLS_MAX]; /* 0: not submitted, or its result was taken */
 	uint64_t hash;		 /* of all results, in their order */
+	const uint8_t *bytes;	 /* what the server sends: no request succeeds that is not answered there */
+	size_t len;
 };
 
 size_t calls_count(void);

@@ -84,8 +84,6 @@ static void add_frame(struct made_segment *made, const struct wanted *wanted)
 	size_t most = 200 + wanted->entries * (wanted->entry_bytes + 4) * 2;
 	if (made->frame_count == SEGMENT_FRAMES_MAX || made->len + most > SEGMENT_BYTES_MAX)
 		return;
-	made->len -= made->ahead;
-	made->ahead = 0;
 	size_t pad = (size_t)align_up(made->len, FRAME_ALIGN) - made->len;
 	memset(made->bytes + made->len, 0, pad);
 	made->len += pad;
@@ -126,7 +124,7 @@ static uint64_t some_synced_end(const struct made_segment *made, struct fuzz_in 
 	case 2:
 		return made->frame_count > 0 ? made->frames[how / 4 % made->frame_count].at : made->header_bytes;
 	default:
-		return fuzz_uint(in, 2) % (made->len + 64);
+		return fuzz_uint(in, 2) % (made->len + 1);
 	}
 }
 
@@ -164,6 +162,8 @@ bool segments_build(struct segments *segments, struct fuzz_in *in)
 		}
 		return fuzz_more(in);
 	}
+	made->len -= made->ahead;
+	made->ahead = 0;
 	wanted.fill = fuzz_u8(in);
 	wanted.compress = how & 128;
 	wanted.synced_end = some_synced_end(made, in);
