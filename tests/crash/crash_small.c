@@ -4,7 +4,8 @@
  * with as many subsets picked at random. After each, the start is held against the model, and so is a second one, after
  * another cut that loses all that the first did not make durable.
  *
- *   crash_small [--depth N] [--life CONFIGURATION WORKLOAD]
+ *   crash_small [--depth N] [--configuration N]
+ *   crash_small --life CONFIGURATION WORKLOAD
  *
  * Without arguments, all lives of one operation in one configuration of each sync mode, and every 911th of the
  * others; IRONWALD_CRASH_SMALL=1 runs all of up to three in every configuration (an hour). A failure prints the numbers
@@ -275,9 +276,14 @@ int main(int argc, char **argv)
 		cut_everywhere(&life, &count);
 		return 0;
 	}
-	if (argc == 3 && strcmp(argv[1], "--depth") == 0)
-		depth = (unsigned)atoi(argv[2]);
-	for (unsigned config_number = 0; config_number < CONFIGURATIONS; config_number++) {
+	unsigned from = 0, to = CONFIGURATIONS;
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (strcmp(argv[i], "--depth") == 0)
+			depth = (unsigned)atoi(argv[i + 1]);
+		else if (strcmp(argv[i], "--configuration") == 0)
+			to = (from = (unsigned)atoi(argv[i + 1])) + 1;
+	}
+	for (unsigned config_number = from; config_number < to && config_number < CONFIGURATIONS; config_number++) {
 		for (unsigned workload = 0; workload < lives_of(depth); workload++) {
 			bool usual = config_number < 3 && workload < lives_of(1);
 			if (!everything && !usual && (workload + 7 * config_number) % 911 != 0)
