@@ -209,17 +209,18 @@ static int look_behind(struct judge *judge)
 	for (uint64_t from = judge->at.offset;;) {
 		struct frame frame;
 		int error = 0;
-		enum scan_result result = scan_next_whole(&judge->window, salt, from, false, &frame, &error);
+		enum scan_result result = scan_next_header(&judge->window, salt, from, &frame, &error);
 		if (result == SCAN_ERROR)
 			return io_failed(judge, error, "read");
 		if (result == SCAN_END)
 			return 0;
-		/* A whole header tells what was durable before it, even if its own payload is torn. */
+		/* A whole header tells what was durable before it, even if its own payload is torn, or cut short. */
 		count_known(judge, frame.synced_end);
 		if (frame.synced_end > judge->at.offset && frame.first_id > judge->known_next_id)
 			judge->known_next_id = frame.first_id;
 		uint64_t where;
-		result = scan_payload(&judge->window, &frame, &where, &error);
+		bool cut_short = frame.total_bytes > judge->window.limit - frame.offset;
+		result = cut_short ? SCAN_BROKEN : scan_payload(&judge->window, &frame, &where, &error);
 		if (result == SCAN_ERROR)
 			return io_failed(judge, error, "read");
 		if (result != SCAN_FRAME) {

@@ -100,8 +100,9 @@ static bool all_zero(const uint8_t *bytes, size_t len)
 	return len == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, len - 1) == 0);
 }
 
-enum scan_result scan_frame(struct window *window, uint64_t salt, uint64_t offset, struct frame *ret_frame,
-	const uint8_t **ret_header, int *ret_error)
+/* may_be_cut: the limit may be before the frame's end, as long as its header is there. */
+static enum scan_result read_header(struct window *window, uint64_t salt, uint64_t offset, bool may_be_cut,
+	struct frame *ret_frame, const uint8_t **ret_header, int *ret_error)
 {
 	const uint8_t *bytes;
 	if (offset >= window->limit)
@@ -124,7 +125,7 @@ enum scan_result scan_frame(struct window *window, uint64_t salt, uint64_t offse
 		return SCAN_END;
 	struct frame frame;
 	if (fixed < FRAME_FIXED_BYTES || !frame_decode_fixed(bytes, salt, offset, &frame) ||
-		frame.total_bytes > window->limit - offset)
+		(!may_be_cut && frame.total_bytes > window->limit - offset))
 		return SCAN_BROKEN;
 	r = window_need(window, offset, frame.header_bytes, &bytes);
 	if (r < 0) {
@@ -137,6 +138,12 @@ enum scan_result scan_frame(struct window *window, uint64_t salt, uint64_t offse
 	if (ret_header)
 		*ret_header = bytes;
 	return SCAN_FRAME;
+}
+
+enum scan_result scan_frame(struct window *window, uint64_t salt, uint64_t offset, struct frame *ret_frame,
+	const uint8_t **ret_header, int *ret_error)
+{
+	return read_header(window, salt, offset, false, ret_frame, ret_header, ret_error);
 }
 
 int scan_blocks(struct window *window, const struct frame *frame, scan_block_cb cb, void *arg)
@@ -182,8 +189,10 @@ enum scan_result scan_payload(
 	return r == 0 ? SCAN_FRAME : SCAN_BROKEN;
 }
 
-enum scan_result scan_next_whole(
-	struct window *window, uint64_t salt, uint64_t from, bool payload_too, struct frame *ret_frame, int *ret_error)
+enum what { HEADER_OF_ANY, HEADER_OF_WHOLE, WHOLE };
+
+static enum scan_result scan_next(
+	struct window *window, uint64_t salt, uint64_t from, enum what what, struct frame *ret_frame, int *ret_error)
 {
 	for (uint64_t at = align_up(from, FRAME_ALIGN); at + FRAME_HEADER_MIN <= window->limit; at += FRAME_ALIGN) {
 		const uint8_t *bytes;
@@ -198,8 +207,8 @@ enum scan_result scan_next_whole(
 			continue;
 		struct frame frame;
 		uint64_t where;
-		enum scan_result result = scan_frame(window, salt, at, &frame, NULL, ret_error);
-		if (result == SCAN_FRAME && payload_too)
+		enum scan_result result = read_header(window, salt, at, what == HEADER_OF_ANY, &frame, NULL, ret_error);
+		if (result == SCAN_FRAME && what == WHOLE)
 			result = scan_payload(window, &frame, &where, ret_error);
 		if (result == SCAN_ERROR)
 			return result;
@@ -209,6 +218,18 @@ enum scan_result scan_next_whole(
 		}
 	}
 	return SCAN_END;
+}
+
+enum scan_result scan_next_whole(
+	struct window *window, uint64_t salt, uint64_t from, bool payload_too, struct frame *ret_frame, int *ret_error)
+{
+	return scan_next(window, salt, from, payload_too ? WHOLE : HEADER_OF_WHOLE, ret_frame, ret_error);
+}
+
+enum scan_result scan_next_header(
+	struct window *window, uint64_t salt, uint64_t from, struct frame *ret_frame, int *ret_error)
+{
+	return scan_next(window, salt, from, HEADER_OF_ANY, ret_frame, ret_error);
 }
 
 int scan_zeros(struct window *window, uint64_t from, uint64_t *ret_last)

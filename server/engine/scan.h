@@ -63,6 +63,10 @@ enum scan_result scan_payload(
 enum scan_result scan_next_whole(
 	struct window *window, uint64_t salt, uint64_t from, bool payload_too, struct frame *ret_frame, int *ret_error);
 
+/* The same for a header alone: the file's end, or the limit, may cut the rest of its frame short. */
+enum scan_result scan_next_header(
+	struct window *window, uint64_t salt, uint64_t from, struct frame *ret_frame, int *ret_error);
+
 /* Whether [from, limit) holds only zeros; *ret_last is one past the last byte that is not zero. 0 or negative errno. */
 int scan_zeros(struct window *window, uint64_t from, uint64_t *ret_last);
 

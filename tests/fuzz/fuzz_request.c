@@ -4,7 +4,7 @@
  *
  * Input: 4 bytes that say how (see TestOneInput), then what the client sends, in frames if it is to be understood.
  * Checks: every request that was read gets one answer, which is a frame of the protocol; the same bytes in other
- * pieces get the same answers; nothing is left in flight behind the end; and, of each frame, those of fuzz_fields.h.
+ * pieces get the same answers; nothing is left in flight behind the end; and, of each frame, those of request_fields.h.
  */
 #include <errno.h>
 #include <stdlib.h>
