@@ -54,7 +54,7 @@ def count(test):
         return (1, 0, 0) if good else (0, 1, 0)
     passed, failed, skipped = numbers
     # The exit status has the last word: a leak at the end, a time limit, or a program in which nothing ran.
-    if failed == 0 and (not good or passed == 0):
+    if failed == 0 and (not good or passed + skipped == 0):
         failed = 1
     return passed, failed, skipped
 
