@@ -589,12 +589,14 @@ def on_terminal(root):
     environment = dict(os.environ, TERM="xterm")
     process = subprocess.Popen([Fsck.program, "verify", root], stdout=subprocess.DEVNULL, stderr=slave, env=environment)
     shown = b""
-    # It takes milliseconds: let it do a little at a time.
-    while process.poll() is None and b"MiB/s" not in shown:
+    # It takes milliseconds: let it do a little at a time. (Stopped again at once it would never do anything.)
+    until = time.monotonic() + 60
+    while process.poll() is None and b"MiB/s" not in shown and time.monotonic() < until:
         process.send_signal(signal.SIGSTOP)
         if select.select([master], [], [], 0.1)[0]:
             shown += os.read(master, 4096)
         process.send_signal(signal.SIGCONT)
+        time.sleep(0.001)
     os.close(slave)
     while True:
         try:
