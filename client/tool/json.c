@@ -5,6 +5,7 @@
 #include <string.h>
 #include <yajl/yajl_gen.h>
 
+#include "base64.h"
 #include "tool.h"
 #include "utf8.h"
 
@@ -122,25 +123,13 @@ void json_null(struct json *json)
 
 static void base64(struct json *json, const uint8_t *bytes, size_t len)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *text = malloc((len + 2) / 3 * 4 + 1);
+	char *text = malloc(base64_len(len) + 1);
 	if (text == NULL) {
 		fputs("ironwal: out of memory\n", stderr);
 		exit(EXIT_FAILED);
 	}
-	size_t n = 0;
-	for (size_t i = 0; i < len; i += 3) {
-		uint32_t v = (uint32_t)bytes[i] << 16;
-		if (i + 1 < len)
-			v |= (uint32_t)bytes[i + 1] << 8;
-		if (i + 2 < len)
-			v |= bytes[i + 2];
-		text[n++] = digits[v >> 18];
-		text[n++] = digits[v >> 12 & 63];
-		text[n++] = i + 1 < len ? digits[v >> 6 & 63] : '=';
-		text[n++] = i + 2 < len ? digits[v & 63] : '=';
-	}
-	yajl_gen_string(json->gen, (const unsigned char *)text, n);
+	base64_encode(bytes, len, text);
+	yajl_gen_string(json->gen, (const unsigned char *)text, base64_len(len));
 	free(text);
 }
 

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <yajl/yajl_gen.h>
 
+#include "base64.h"
 #include "utf8.h"
 
 struct json {
@@ -72,23 +73,11 @@ void json_text(struct json *json, const char *key, const char *text)
 
 static void base64(struct json *json, const uint8_t *bytes, size_t len)
 {
-	static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-	char *text = malloc((len + 2) / 3 * 4 + 1);
+	char *text = malloc(base64_len(len) + 1);
 	if (!text)
 		out_of_memory();
-	size_t n = 0;
-	for (size_t i = 0; i < len; i += 3) {
-		uint32_t v = (uint32_t)bytes[i] << 16;
-		if (i + 1 < len)
-			v |= (uint32_t)bytes[i + 1] << 8;
-		if (i + 2 < len)
-			v |= bytes[i + 2];
-		text[n++] = digits[v >> 18];
-		text[n++] = digits[v >> 12 & 63];
-		text[n++] = i + 1 < len ? digits[v >> 6 & 63] : '=';
-		text[n++] = i + 2 < len ? digits[v & 63] : '=';
-	}
-	string(json, text, n);
+	base64_encode(bytes, len, text);
+	string(json, text, base64_len(len));
 	free(text);
 }
 

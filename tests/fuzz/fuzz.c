@@ -28,6 +28,15 @@ void fuzz_quiet(void)
 	log_set_fd(open("/dev/null", O_WRONLY | O_CLOEXEC));
 }
 
+/* For the targets that have nothing else to prepare; the others have one of their own. */
+__attribute__((weak)) int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+	(void)argc;
+	(void)argv;
+	fuzz_quiet();
+	return 0;
+}
+
 uint64_t fuzz_number(struct fuzz_in *in)
 {
 	uint8_t form = fuzz_u8(in);

@@ -18,7 +18,7 @@
 /* ---- the targets: each of fuzz_*.c has one of each; libFuzzer or replay.c calls them ---- */
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-/* Once, before the first. */
+/* Once, before the first; a target that has nothing to prepare takes that of fuzz.c. */
 int LLVMFuzzerInitialize(int *argc, char ***argv);
 /* libFuzzer's own, for mutators of ours. */
 size_t LLVMFuzzerMutate(uint8_t *data, size_t size, size_t max_size);

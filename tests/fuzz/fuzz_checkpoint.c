@@ -361,14 +361,6 @@ static bool is_changed(struct io *io, const struct made *made)
 	       memcmp(bytes, made->bytes, made->len) != 0;
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	fuzz_quiet();
-	return 0;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct made made;

@@ -183,14 +183,6 @@ static void check_note(struct index *index, uint64_t id, uint64_t offset)
 		(unsigned long long)offset, count, index->count);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	fuzz_quiet();
-	return 0;
-}
-
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static struct made made;

@@ -433,14 +433,6 @@ static void run(const uint8_t *bytes, size_t len, uint8_t flags, uint64_t seed, 
 	close_world(&world);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
-{
-	(void)argc;
-	(void)argv;
-	fuzz_quiet();
-	return 0;
-}
-
 /* Each frame by itself: decoding and all getters. */
 static void check_frames(const uint8_t *bytes, size_t len)
 {
