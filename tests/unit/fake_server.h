@@ -12,6 +12,7 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -266,6 +267,8 @@ static inline void until_closed(struct fake *fake)
 static void *fake_main(void *arg)
 {
 	struct fake *fake = arg;
+	/* accept takes its descriptor before it waits, and a test may have left none for a while. */
+	MUST(poll(&(struct pollfd){.fd = fake->listener, .events = POLLIN}, 1, -1) == 1);
 	fake->fd = accept(fake->listener, NULL, NULL);
 	MUST(fake->fd >= 0);
 	fake->script(fake);
