@@ -4,7 +4,7 @@
  *   1  headers are read, from one record to the next; where there is none, the next one is looked for
  *   2  what stands before a point that some header says was durable is left as it is, damaged or not: it answers when
  *      it is loaded. Behind that point stands the last group: what of it is torn was never acknowledged. It is cut; or,
- *      if something stands behind it, a void record takes its place, so that this stays.
+ *      if something stands behind it, or its header alone proves damage before it, a void record takes its place.
  *   3  what is accepted without being known to be durable is written again, and synced (rule 10)
  * Doing it twice changes nothing. It needs no free space, and damage never keeps it from starting.
  *
@@ -26,7 +26,8 @@
 struct found {
 	struct checkpoint_entry entry; /* without a hash: a gap, or void */
 	struct checkpoint_hash hash_before;
-	bool is_void;
+	uint64_t synced_end; /* as its header says */
+	bool is_void, is_mark;
 };
 
 struct recover {
@@ -42,6 +43,11 @@ struct recover {
 };
 
 static const uint8_t zeros[CHECKPOINT_SECTOR];
+
+static uint64_t known_end(const struct recover *recover)
+{
+	return recover->known > CHECKPOINT_SECTOR ? recover->known : CHECKPOINT_SECTOR;
+}
 
 static int io_failed(struct recover *recover, int r, const char *what)
 {
@@ -70,18 +76,17 @@ static bool is_zeros(const uint8_t *sector)
 	return memcmp(sector, zeros, sizeof(zeros)) == 0;
 }
 
-static int push(
-	struct recover *recover, const struct checkpoint_entry *entry, struct checkpoint_hash hash_before, bool is_void)
+static int push(struct recover *recover, const struct found *found)
 {
 	if (recover->count == recover->cap) {
 		uint32_t cap = recover->cap ? recover->cap * 2 : 256;
-		struct found *found = realloc(recover->found, sizeof(*found) * cap);
-		if (!found)
+		struct found *list = realloc(recover->found, sizeof(*list) * cap);
+		if (!list)
 			return io_failed(recover, -ENOMEM, "read");
-		recover->found = found;
+		recover->found = list;
 		recover->cap = cap;
 	}
-	recover->found[recover->count++] = (struct found){*entry, hash_before, is_void};
+	recover->found[recover->count++] = *found;
 	return 0;
 }
 
@@ -174,7 +179,12 @@ static int take_record(struct recover *recover, const struct checkpoint_record *
 	if (r < 0)
 		return io_failed(recover, r, "read");
 	entry.unreadable = record->kind == CHECKPOINT_LOST || (r == 0 && !checkpoint_content_is_whole(record, bytes));
-	return push(recover, &entry, record->hash_before, record->kind == CHECKPOINT_VOID);
+	bool is_void = record->kind == CHECKPOINT_VOID;
+	return push(recover, &(struct found){.entry = entry,
+				     .hash_before = record->hash_before,
+				     .synced_end = record->synced_end,
+				     .is_void = is_void,
+				     .is_mark = is_void && record->synced_end == record->offset});
 }
 
 static int find_records(struct recover *recover)
@@ -201,7 +211,7 @@ static int find_records(struct recover *recover)
 		bytes = (next != UINT64_MAX ? next : last) - at;
 		struct checkpoint_entry gap = {
 			.offset = at, .bytes = bytes, .timestamp = recover->timestamp, .unreadable = true};
-		if (push(recover, &gap, (struct checkpoint_hash){0}, false) != 0)
+		if (push(recover, &(struct found){.entry = gap}) != 0)
 			return -1;
 	}
 	return 0;
@@ -267,6 +277,8 @@ static enum verdict judge(struct recover *recover, const struct checkpoint_entry
 static int cut(struct recover *recover, uint64_t at)
 {
 	struct io *io = recover->log->io;
+	if (at >= recover->size)
+		return 0;
 	tell(recover, FINDING_CHECKPOINT_TORN, at, recover->size - at);
 	int r = io->ops->truncate(recover->log->file, at);
 	if (r != 0)
@@ -289,7 +301,8 @@ static int write_again(struct recover *recover, const struct found *found)
 	return r == 0 ? 0 : io_failed(recover, r < 0 ? r : -EIO, "write again");
 }
 
-/* In the place of something torn with something behind it. The torn bytes stay, but for one sector. */
+/* In the place of something torn, which is not to go. Its bytes stay, but for one sector, and so does what its header
+ * told of what is before it. */
 static int make_void(struct recover *recover, struct found *found)
 {
 	struct checkpoint_entry *entry = &found->entry;
@@ -297,7 +310,9 @@ static int make_void(struct recover *recover, struct found *found)
 		.kind = CHECKPOINT_VOID,
 		.salt = recover->log->salt,
 		.offset = entry->offset,
+		.synced_end = known_end(recover),
 		.timestamp = entry->timestamp,
+		.hash_before = found->hash_before,
 		.void_bytes = entry->bytes,
 	};
 	uint8_t out[CHECKPOINT_SECTOR];
@@ -307,12 +322,30 @@ static int make_void(struct recover *recover, struct found *found)
 	int r = recover->log->io->ops->pwritev(recover->log->file, &iov, 1, entry->offset);
 	if (r != 0)
 		return io_failed(recover, r, "void a torn record of");
-	log_warn("engine", "%s: a torn record at byte %llu (%llu bytes, never acknowledged) is void; others follow it",
+	log_warn("engine", "%s: a torn record at byte %llu (%llu bytes, never acknowledged) is void, as others need it",
 		CHECKPOINT_PATH, (unsigned long long)entry->offset, (unsigned long long)entry->bytes);
 	entry->hash = (struct checkpoint_hash){0};
 	found->is_void = true;
+	found->is_mark = record.synced_end == record.offset;
 	recover->window.len = 0;
 	return 0;
+}
+
+/* Something damaged stands before found[at], and only what is to be cut from there on tells that it had been durable:
+ * without that the next start would take it for a torn end. */
+static bool proof_would_go(struct recover *recover, uint32_t at)
+{
+	uint64_t proven = CHECKPOINT_SECTOR;
+	for (uint32_t i = 0; i < at; i++)
+		if (recover->found[i].synced_end > proven)
+			proven = recover->found[i].synced_end;
+	for (uint32_t i = at; i > 0 && recover->found[i - 1].entry.offset >= proven; i--) {
+		const struct checkpoint_entry *entry = &recover->found[i - 1].entry;
+		int error = 0;
+		if (entry->offset < recover->known && judge(recover, entry, &error) != KEEP)
+			return true;
+	}
+	return false;
 }
 
 static int settle_one(struct recover *recover, uint32_t at, enum verdict verdict, uint32_t last_kept)
@@ -325,14 +358,20 @@ static int settle_one(struct recover *recover, uint32_t at, enum verdict verdict
 	if (at < last_kept)
 		return make_void(recover, found);
 	recover->count = at; /* it ends the loop */
+	if (proof_would_go(recover, at)) {
+		recover->count++;
+		found->entry.bytes = CHECKPOINT_SECTOR;
+		if (make_void(recover, found) != 0)
+			return -1;
+		return cut(recover, found->entry.offset + CHECKPOINT_SECTOR);
+	}
 	return cut(recover, found->entry.offset);
 }
 
 static int settle_end(struct recover *recover)
 {
-	uint64_t known = recover->known > CHECKPOINT_SECTOR ? recover->known : CHECKPOINT_SECTOR;
 	uint32_t from = recover->count, last_kept = 0;
-	while (from > 0 && recover->found[from - 1].entry.offset >= known)
+	while (from > 0 && recover->found[from - 1].entry.offset >= known_end(recover))
 		from--;
 	uint32_t count = recover->count - from;
 	enum verdict *verdicts = malloc(sizeof(*verdicts) * (count + 1));
@@ -403,7 +442,7 @@ static int take_over(struct recover *recover)
 		const struct checkpoint_entry *entry = &recover->found[i].entry;
 		log->end = entry->offset + entry->bytes;
 		log->last_timestamp = entry->timestamp;
-		log->end_is_marked = recover->found[i].is_void;
+		log->end_is_marked = recover->found[i].is_mark;
 		if (recover->found[i].is_void)
 			continue;
 		if (checkpoint_hash_is_known(entry->hash) && !entry->unreadable)

@@ -114,7 +114,8 @@ struct tail_facts {
 };
 int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
 	struct error *err);
-/* The same file: a new, empty, durable segment whose name tells the next id, whatever becomes of what is before it. */
+/* recovery_aside.c: a new, empty, durable segment whose name tells the next id, whatever becomes of what is before
+ * it. */
 int recovery_successor(struct engine *engine, struct stream *stream, uint64_t next_id, uint32_t prev_check,
 	struct segment **ret_segment);
 

@@ -17,47 +17,10 @@
  * stop tells that it had been (rule 5 of the contract).
  */
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
-#include "scan.h"
-#include "writer.h"
-
-#define WALK_CHUNK (256u << 10)
-#define TORN_ENDING ".torn"
-
-struct judge {
-	struct engine *engine;
-	struct stream *stream;
-	struct segment *segment;
-	struct io_file *file;
-	struct window window;
-	uint64_t size;
-	struct segment_header header;
-	bool header_good, header_may_be_torn;
-	struct index_point at;			/* X: where the next frame would be, its id */
-	uint64_t known;				/* durable up to here */
-	uint64_t rewrite_from;			/* what is accepted behind it is not known to be durable */
-	uint64_t known_next_id;			/* ids below it may have been acknowledged */
-	uint64_t behind_frames, behind_next_id; /* whole frames behind X */
-	bool rubbish;				/* something that is not zero stands behind X */
-	uint64_t behind_bytes;			/* up to the end of that */
-	struct error *err;
-};
-
-static const char *path_of(const struct segment *segment, char path[SEGMENT_PATH_MAX])
-{
-	segment_path(segment, path);
-	return path;
-}
-
-static int io_failed(struct judge *judge, int r, const char *what)
-{
-	char path[SEGMENT_PATH_MAX];
-	return error_set_io(judge->err, -r, what, path_of(judge->segment, path));
-}
+#include "recovery_judge.h"
 
 static void tell(const struct judge *judge, enum finding_kind kind, uint64_t next_id)
 {
@@ -66,7 +29,7 @@ static void tell(const struct judge *judge, enum finding_kind kind, uint64_t nex
 		.kind = kind,
 		.stream = judge->stream->name,
 		.stream_len = judge->stream->name_len,
-		.file = path_of(judge->segment, path),
+		.file = judge_path(judge, path),
 		.offset = judge->at.offset,
 		.bytes = judge->behind_bytes,
 		.id = judge->at.id,
@@ -94,7 +57,7 @@ static int read_torn_header(struct judge *judge)
 			r = scan_zeros(&judge->window, 0, &last_of_all);
 	}
 	judge->header_may_be_torn = judge->size < whole || last == 0 || (last < whole && last_of_all == last);
-	return r == 0 ? 0 : io_failed(judge, r, "read");
+	return r == 0 ? 0 : judge_io_failed(judge, r, "read");
 }
 
 static int read_header(struct judge *judge)
@@ -103,13 +66,13 @@ static int read_header(struct judge *judge)
 	size_t len = judge->size < SEGMENT_HEADER_MAX ? (size_t)judge->size : SEGMENT_HEADER_MAX;
 	int r = window_need(&judge->window, 0, len, &bytes);
 	if (r < 0)
-		return io_failed(judge, r, "read");
+		return judge_io_failed(judge, r, "read");
 	enum header_result result = r == 0 ? segment_header_decode(bytes, len, &judge->header) : HEADER_BAD;
 	char path[SEGMENT_PATH_MAX];
 	if (result == HEADER_VERSION)
 		return error_set(judge->err, ERR_CONFIG,
 			"segment %s has another format version; this program serves version %u",
-			path_of(judge->segment, path), FORMAT_VERSION);
+			judge_path(judge, path), FORMAT_VERSION);
 	judge->header_good = result == HEADER_OK && judge->header.first_id == judge->segment->first_id &&
 			     judge->header.name_len == judge->stream->name_len &&
 			     memcmp(judge->header.name, judge->stream->name, judge->header.name_len) == 0;
@@ -130,7 +93,7 @@ static int walk(struct judge *judge)
 	segment_index_path(segment, path);
 	int r = index_file_load(judge->engine->io, path, judge->header.salt, UINT64_MAX, &segment->index);
 	if (r != 0)
-		return io_failed(judge, r, "load the index of");
+		return judge_io_failed(judge, r, "load the index of");
 	judge->at = (struct index_point){judge->header.first_id, judge->header.header_bytes, judge->header.check};
 	if (segment->index.count > 0) {
 		struct index_point last = segment->index.points[segment->index.count - 1];
@@ -153,7 +116,7 @@ static int walk(struct judge *judge)
 		if (result == SCAN_FRAME)
 			result = scan_payload(&judge->window, &frame, &where, &error);
 		if (result == SCAN_ERROR)
-			return io_failed(judge, error, "read");
+			return judge_io_failed(judge, error, "read");
 		if (result != SCAN_FRAME)
 			break;
 		count_known(judge, frame.synced_end);
@@ -174,7 +137,7 @@ static int salt_of_any_frame(struct judge *judge, uint64_t *ret_salt, bool *ret_
 		int error = 0;
 		int r = window_need(&judge->window, at, FRAME_FIXED_BYTES, &bytes);
 		if (r < 0)
-			return io_failed(judge, r, "read");
+			return judge_io_failed(judge, r, "read");
 		if (r == 1)
 			return 0;
 		uint64_t salt = get_u64(bytes + 40);
@@ -193,7 +156,7 @@ static int look_behind(struct judge *judge)
 	uint64_t last, salt = judge->header.salt;
 	int r = scan_zeros(&judge->window, judge->at.offset, &last);
 	if (r != 0)
-		return io_failed(judge, r, "read");
+		return judge_io_failed(judge, r, "read");
 	judge->rubbish = last > judge->at.offset;
 	judge->behind_bytes = last - judge->at.offset;
 	if (!judge->rubbish)
@@ -211,7 +174,7 @@ static int look_behind(struct judge *judge)
 		int error = 0;
 		enum scan_result result = scan_next_header(&judge->window, salt, from, &frame, &error);
 		if (result == SCAN_ERROR)
-			return io_failed(judge, error, "read");
+			return judge_io_failed(judge, error, "read");
 		if (result == SCAN_END)
 			return 0;
 		/* A whole header tells what was durable before it, even if its own payload is torn, or cut short. */
@@ -222,7 +185,7 @@ static int look_behind(struct judge *judge)
 		bool cut_short = frame.total_bytes > judge->window.limit - frame.offset;
 		result = cut_short ? SCAN_BROKEN : scan_payload(&judge->window, &frame, &where, &error);
 		if (result == SCAN_ERROR)
-			return io_failed(judge, error, "read");
+			return judge_io_failed(judge, error, "read");
 		if (result != SCAN_FRAME) {
 			from = frame.offset + FRAME_ALIGN;
 			continue;
@@ -246,10 +209,10 @@ static int cut_in_place(struct judge *judge)
 	if (r == 0)
 		r = io->ops->sync(judge->file);
 	if (r != 0)
-		return io_failed(judge, r, "cut");
+		return judge_io_failed(judge, r, "cut");
 	log_warn("engine",
 		"segment %s: torn tail cut at byte %llu (%llu bytes, never acknowledged as durable); next id %llu",
-		path_of(judge->segment, path), (unsigned long long)judge->at.offset,
+		judge_path(judge, path), (unsigned long long)judge->at.offset,
 		(unsigned long long)(judge->size - judge->at.offset), (unsigned long long)judge->at.id);
 	judge->engine->recovery.torn_tails_cut++;
 	judge->engine->recovery.torn_bytes_cut += judge->size - judge->at.offset;
@@ -263,7 +226,7 @@ static int write_again(struct judge *judge, bool *ret_rewritten)
 	struct io *io = judge->engine->io;
 	uint64_t from = judge->rewrite_from;
 	for (uint64_t at = from; at < judge->at.offset;) {
-		size_t len = judge->at.offset - at < WALK_CHUNK ? (size_t)(judge->at.offset - at) : WALK_CHUNK;
+		size_t len = judge->at.offset - at < JUDGE_CHUNK ? (size_t)(judge->at.offset - at) : JUDGE_CHUNK;
 		const uint8_t *bytes;
 		int r = window_need(&judge->window, at, len, &bytes);
 		if (r == 1)
@@ -272,7 +235,7 @@ static int write_again(struct judge *judge, bool *ret_rewritten)
 		if (r == 0)
 			r = io->ops->pwritev(judge->file, &iov, 1, at);
 		if (r != 0)
-			return io_failed(judge, r, "write again");
+			return judge_io_failed(judge, r, "write again");
 		at += len;
 		*ret_rewritten = true;
 	}
@@ -301,198 +264,37 @@ static void accept(struct judge *judge)
 	};
 }
 
-/* Takes the newest segment off the stream, in memory. */
-static void pop_segment(struct judge *judge)
-{
-	struct stream *stream = judge->stream;
-	stream->segment_count--;
-	segment_unref(judge->segment, NULL);
-	judge->segment = NULL;
-	stream->tail = (struct tail){0};
-}
-
-/* A header without frames, or not even that. Another segment before it tells that the stream is one. */
+/* A header without frames, or not even that. With another segment before it, its name stays: that one was durable
+ * before this name was made, and where its end is damaged nothing else tells the next id. */
 static int drop_empty(struct judge *judge)
 {
 	struct io *io = judge->engine->io;
+	bool name_stays = judge->stream->segment_count > 1;
 	char path[SEGMENT_PATH_MAX];
-	path_of(judge->segment, path);
+	judge_path(judge, path);
+	int r = name_stays && judge->size > 0 ? io->ops->truncate(judge->file, 0) : 0;
+	if (r == 0 && name_stays)
+		r = io->ops->sync(judge->file);
 	io->ops->close(judge->file);
 	judge->file = NULL;
-	int r = io->ops->unlink(io, path);
+	if (r == 0 && !name_stays)
+		r = io->ops->unlink(io, path);
 	if (r == 0)
 		r = io->ops->sync_dir(io, judge->stream->dir);
 	if (r != 0)
-		return io_failed(judge, r, "remove the empty");
+		return judge_io_failed(judge, r, name_stays ? "clear the unfinished" : "remove the empty");
 	segment_index_path(judge->segment, path);
 	(void)io->ops->unlink(io, path);
 	uint64_t next_id = judge->segment->first_id;
-	pop_segment(judge);
+	judge_pop_segment(judge);
 	judge->stream->next_id = next_id;
 	return 0;
-}
-
-/* A new, empty, durable segment whose name tells the next id, whatever becomes of the old one. */
-int recovery_successor(struct engine *engine, struct stream *stream, uint64_t next_id, uint32_t prev_check,
-	struct segment **ret_segment)
-{
-	struct io *io = engine->io;
-	struct segment *segment = segment_new(stream, next_id);
-	if (!segment || stream_reserve_segment(stream) != 0) {
-		segment_unref(segment, NULL);
-		return -ENOMEM;
-	}
-	struct segment_header header = {
-		.first_id = next_id,
-		.created_ns = io->ops->wall_ns(io),
-		.prev_check = prev_check,
-		.name_len = stream->name_len,
-	};
-	memcpy(header.name, stream->name, stream->name_len);
-	uint8_t bytes[SEGMENT_HEADER_MAX];
-	char path[SEGMENT_PATH_MAX];
-	path_of(segment, path);
-	struct io_file *file = NULL;
-	/* What a journal has just made again must not lose its name while this one keeps its own: it would be taken for
-	 * deleted, and not made again. */
-	int r = io->ops->sync_dir(io, stream->dir);
-	if (r == 0)
-		r = io->ops->random(io, &header.salt, sizeof(header.salt));
-	if (r == 0)
-		r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &file);
-	if (r == 0) {
-		struct iovec iov = {bytes, segment_header_encode(&header, bytes)};
-		r = io->ops->pwritev(file, &iov, 1, 0);
-		if (r == 0)
-			r = io->ops->sync(file);
-		io->ops->close(file);
-	}
-	if (r == 0)
-		r = io->ops->sync_dir(io, stream->dir);
-	if (r != 0) {
-		segment_unref(segment, NULL);
-		return r;
-	}
-	segment->salt = header.salt;
-	segment->header_bytes = header.header_bytes;
-	segment->header_check = header.check;
-	segment->data_end = header.header_bytes;
-	segment->indexed = true;
-	stream->tail = (struct tail){
-		.segment = segment,
-		.written = header.header_bytes,
-		.prepared = header.header_bytes,
-		.synced = header.header_bytes,
-		.check = header.check,
-		.name_durable = true,
-	};
-	*ret_segment = segment;
-	return 0;
-}
-
-static int set_aside(struct judge *judge, uint64_t next_id, const char *why)
-{
-	struct io *io = judge->engine->io;
-	struct stream *stream = judge->stream;
-	struct segment *old = judge->segment, *successor = NULL;
-	char path[SEGMENT_PATH_MAX], aside[SEGMENT_PATH_MAX + sizeof(TORN_ENDING)];
-	path_of(old, path);
-	/* What the journal has put into it must be durable before its new name is: the journal does not know that name.
-	 */
-	int r = io->ops->sync(judge->file);
-	if (r != 0)
-		return io_failed(judge, r, "sync");
-	io->ops->close(judge->file);
-	judge->file = NULL;
-	stream->tail = (struct tail){0};
-	/* With nothing good in it, and no id to keep, the name itself is wanted again: there can be no successor first.
-	 */
-	if (next_id > old->first_id)
-		r = recovery_successor(judge->engine, stream, next_id, judge->at.prev_check, &successor);
-	if (r == 0) {
-		old->cut = true;
-		old->end_id = judge->at.id;
-		path_of(old, aside);
-		if (!successor) /* its ids are given again: it is none of the log's files any more */
-			memcpy(aside + strlen(aside) - strlen(".cut"), TORN_ENDING, sizeof(TORN_ENDING));
-		r = io->ops->rename(io, path, aside);
-	}
-	if (r == 0)
-		r = io->ops->sync_dir(io, stream->dir);
-	if (r != 0) {
-		segment_unref(successor, NULL);
-		return error_set_io(judge->err, -r, "setting damage aside (this needs free space) in", stream->dir);
-	}
-	log_warn("engine",
-		"segment %s: %s at byte %llu; set aside as %s, ids up to %llu are read from it, the next id is %llu",
-		path, why, (unsigned long long)judge->at.offset, aside, (unsigned long long)judge->at.id,
-		(unsigned long long)next_id);
-	judge->engine->recovery.files_set_aside++;
-	segment_index_path(old, path);
-	(void)io->ops->unlink(io, path);
-	index_clear(&old->index);
-	old->sealed = true;
-	old->data_end = judge->size;
-	old->header_bytes = 0; /* loaded anew when it is read */
-	/* With nothing good in it, it stays on the list only to say from where on entries are missing. */
-	if (judge->at.id == old->first_id && !successor) {
-		struct tail tail = stream->tail;
-		pop_segment(judge);
-		stream->tail = tail;
-	}
-	if (successor)
-		stream_push_segment(stream, successor);
-	stream->next_id = next_id;
-	return 0;
-}
-
-static int copy_to(struct judge *judge, struct io_file *to)
-{
-	uint64_t last;
-	int r = scan_zeros(&judge->window, 0, &last);
-	for (uint64_t at = 0; r == 0 && at < last; at += WALK_CHUNK) {
-		size_t len = last - at < WALK_CHUNK ? (size_t)(last - at) : WALK_CHUNK;
-		const uint8_t *bytes;
-		r = window_need(&judge->window, at, len, &bytes);
-		struct iovec iov = {(void *)bytes, len};
-		r = r == 1 ? -EIO : r == 0 ? judge->engine->io->ops->pwritev(to, &iov, 1, at) : r;
-	}
-	return r;
-}
-
-/* Nothing good stands in it but the header, which has to stay where it is, as it alone tells the next id: so a copy is
- * what is set aside. */
-static int set_copy_aside(struct judge *judge)
-{
-	struct io *io = judge->engine->io;
-	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX + sizeof(TORN_ENDING) + 8];
-	struct io_file *copy;
-	cut_file_name(judge->at.id, judge->at.id, judge->header.salt, file);
-	int len = snprintf(path, sizeof(path), "%s/%s", judge->stream->dir, file) - (int)strlen(".cut");
-	int r = -EEXIST;
-	for (unsigned n = 0; n < 1000 && r == -EEXIST; n++) { /* it may have happened before */
-		(void)snprintf(path + len, sizeof(path) - (size_t)len, n > 0 ? "%s.%u" : "%s", TORN_ENDING, n);
-		r = io->ops->open(io, path, IO_WRITE | IO_CREATE | IO_EXCLUSIVE, &copy);
-	}
-	if (r == 0) {
-		r = copy_to(judge, copy);
-		if (r == 0)
-			r = io->ops->sync(copy);
-		io->ops->close(copy);
-	}
-	if (r == 0)
-		r = io->ops->sync_dir(io, judge->stream->dir);
-	if (r != 0)
-		return error_set_io(judge->err, -r, "copying a torn tail (this needs free space) to", path);
-	log_warn("engine", "%s: a torn tail with whole frames behind the break, kept as a copy", path);
-	judge->engine->recovery.files_set_aside++;
-	return cut_in_place(judge);
 }
 
 static int refuse(struct judge *judge)
 {
 	char path[SEGMENT_PATH_MAX];
-	path_of(judge->segment, path);
+	judge_path(judge, path);
 	const char *file = strrchr(path, '/') + 1;
 	bool by_offset = judge->known > judge->at.offset;
 	error_set(judge->err, ERR_CORRUPTION,
@@ -525,7 +327,7 @@ static int act(struct judge *judge, bool *ret_rewritten)
 			return refuse(judge);
 		if (write_again(judge, ret_rewritten) != 0)
 			return -1;
-		return set_aside(judge, next_id, "damaged");
+		return judge_set_aside(judge, next_id, "damaged");
 	}
 	if (judge->behind_frames > 0) {
 		tell(judge, FINDING_TORN_TAIL_FRAMES, judge->at.id);
@@ -533,8 +335,8 @@ static int act(struct judge *judge, bool *ret_rewritten)
 			return -1;
 		bool only_header = judge->header_good && judge->at.id == judge->segment->first_id;
 		if (!only_header || judge->at.id == 0)
-			return set_aside(judge, judge->at.id, "a torn tail with whole frames behind the break");
-		if (set_copy_aside(judge) != 0)
+			return judge_set_aside(judge, judge->at.id, "a torn tail with whole frames behind the break");
+		if (judge_set_copy_aside(judge) != 0 || cut_in_place(judge) != 0)
 			return -1;
 		judge->rubbish = false;
 	}
@@ -597,10 +399,10 @@ static int missing(struct judge *judge, const struct tail_facts *facts)
 	if (r == 0)
 		r = engine->io->ops->sync_dir(engine->io, "");
 	if (r != 0)
-		return io_failed(judge, r, "begin what follows the missing");
+		return judge_io_failed(judge, r, "begin what follows the missing");
 	char path[SEGMENT_PATH_MAX];
-	log_error("engine", "segment %s is missing: its entries are lost; the next id is %llu",
-		path_of(judge->segment, path), (unsigned long long)facts->proven_next_id);
+	log_error("engine", "segment %s is missing: its entries are lost; the next id is %llu", judge_path(judge, path),
+		(unsigned long long)facts->proven_next_id);
 	judge->segment->sealed = true;
 	stream_push_segment(stream, successor);
 	stream->next_id = facts->proven_next_id;
@@ -613,7 +415,7 @@ int recovery_tail(struct engine *engine, struct stream *stream, const struct tai
 	struct io *io = engine->io;
 	struct judge judge = {.engine = engine, .stream = stream, .segment = stream->tail.segment, .err = err};
 	char path[SEGMENT_PATH_MAX];
-	path_of(judge.segment, path);
+	judge_path(&judge, path);
 	int r = io->ops->open(io, path, IO_READ | IO_WRITE, &judge.file);
 	if (r == -ENOENT)
 		return missing(&judge, facts);
@@ -621,10 +423,10 @@ int recovery_tail(struct engine *engine, struct stream *stream, const struct tai
 		r = io->ops->size(judge.file, &judge.size);
 	if (r != 0) {
 		io->ops->close(judge.file);
-		return io_failed(&judge, r, "open");
+		return judge_io_failed(&judge, r, "open");
 	}
 	index_clear(&judge.segment->index);
-	window_aim(&judge.window, io, judge.file, judge.size, WALK_CHUNK);
+	window_aim(&judge.window, io, judge.file, judge.size, JUDGE_CHUNK);
 	/* A sector that cannot be read is rot like any other; under on_corruption = error the start says which it is.
 	 */
 	judge.window.bridge = engine->options.on_corruption == ON_CORRUPTION_TRUNCATE;

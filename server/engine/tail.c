@@ -265,8 +265,17 @@ void tail_discard(struct writer *writer, struct plan *plan)
 	char path[SEGMENT_PATH_MAX];
 	segment_path(plan->fresh, path);
 	settle_fill(&plan->stream->tail, true);
+	/* The name tells the next id, with a damaged segment before it perhaps nothing else does: it stays, once made.
+	 */
+	struct io_file *file;
+	bool name_stays = plan->stream->segment_count > 0;
+	if (name_stays && tail_pin(writer, plan->fresh, &file) == 0) {
+		(void)engine->io->ops->truncate(file, 0);
+		unpin(writer, plan->fresh);
+	}
 	open_cache_drop(engine->open_cache, plan->fresh);
-	engine->io->ops->unlink(engine->io, path);
+	if (!name_stays)
+		engine->io->ops->unlink(engine->io, path);
 	segment_unref(plan->fresh, engine->open_cache);
 	plan->fresh = NULL;
 	plan->stream->tail = (struct tail){.check = plan->prev_check};

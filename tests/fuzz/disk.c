@@ -115,27 +115,6 @@ uint64_t disk_hash(struct io *io)
 	return hashing.hash;
 }
 
-static int count_cb(const char *name, bool is_dir, void *arg)
-{
-	struct hashing *hashing = arg;
-	if (is_dir) {
-		struct hashing inner = {hashing->io, name, 0};
-		(void)sim_list(hashing->io, name, count_cb, &inner);
-		hashing->hash += inner.hash;
-	} else {
-		uint64_t id;
-		hashing->hash += segment_file_parse(name, &id);
-	}
-	return 0;
-}
-
-static uint64_t count_segments(struct io *io)
-{
-	struct hashing hashing = {io, "", 0};
-	(void)sim_list(io, "", count_cb, &hashing);
-	return hashing.hash;
-}
-
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static void init(struct disk *disk, disk_fill fill, void *arg)
@@ -241,6 +220,15 @@ struct looking {
 	struct whole_frames *frames;
 };
 
+/* Where the newest segment begins. One that nothing was written to is judged, too, and is none of the stream's. */
+static uint64_t judged_from(struct io *io, const char *dir, const struct stream_info *info)
+{
+	char path[NAMES_DIR_MAX + NAMES_FILE_MAX], file[NAMES_FILE_MAX];
+	segment_file_name(info->end, file);
+	snprintf(path, sizeof(path), "%s/%s", dir, file);
+	return io->ops->exists(io, path) == 1 ? info->end : info->active_start;
+}
+
 static void look_at_stream(struct stream *stream, void *arg)
 {
 	struct looking *looking = arg;
@@ -261,7 +249,7 @@ static void look_at_stream(struct stream *stream, void *arg)
 	}
 	struct reading reading = {.frames = looking->frames, .dir = dir};
 	reading.hash = fuzz_hash(info.first * 31 + info.end, name, len);
-	read_all(looking->disk, stream, &reading, info.active_start, &state->damage);
+	read_all(looking->disk, stream, &reading, judged_from(looking->disk->io, dir, &info), &state->damage);
 	state->hash += reading.hash; /* whatever their order */
 	state->entries += reading.entries;
 	FUZZ_CHECK(state->count < STREAMS_MAX, "too many streams for the fuzzer");
@@ -354,20 +342,12 @@ static void bear(struct disk *disk)
 }
 
 /* It is started. */
-static void settle(struct disk *disk, struct state *ret_state, uint64_t segments_before)
+static void settle(struct disk *disk, struct state *ret_state)
 {
 	struct state state;
 	struct error err;
-	/* KNOWN: an empty newest segment is removed without a look at the one before it. If that is damaged at its end,
-	 * only the name that is gone told the next id. Until that is mended the next start may take it for a torn end.
-	 */
-	bool is_removed = count_segments(disk->io) < segments_before;
-	disk->tail_is_whole &= !is_removed;
 	look(disk, ret_state);
-	bool known = ret_state->damage > 0 && is_removed;
 	die(disk);
-	if (known)
-		return;
 	disk->options.read_strategy = READ_STANDARD_IO;
 	start_again(disk, "after a death");
 	check_same(ret_state, disk, "after a death");
@@ -397,7 +377,7 @@ void disk_trial(disk_fill fill, void *arg, unsigned flags)
 	disk.forged = flags & DISK_FORGED;
 	disk.tail_is_whole = (flags & DISK_TAIL_IS_WHOLE) && !disk.forged;
 	disk.options.read_strategy = flags & DISK_MMAP ? READ_MMAP : READ_STANDARD_IO;
-	uint64_t files = disk_hash(disk.io), segments = count_segments(disk.io);
+	uint64_t files = disk_hash(disk.io);
 	bool refused = start(&disk, ON_CORRUPTION_ERROR) != ERR_NONE;
 	FUZZ_CHECK(refused || !(flags & DISK_ROT), "rot is taken for a torn end");
 	if (refused && (flags & DISK_KEEPS_REFUSED))
@@ -407,7 +387,7 @@ void disk_trial(disk_fill fill, void *arg, unsigned flags)
 	if (started && (flags & DISK_FORGED))
 		bear(&disk);
 	else if (started)
-		settle(&disk, &state, segments);
+		settle(&disk, &state);
 	sim_free(disk.io);
 	if (refused || (flags & DISK_FORGED) || !(flags & DISK_BOTH))
 		return;
