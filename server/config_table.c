@@ -58,7 +58,7 @@ const struct config_key config_keys[] = {
 	{.name = "write_buffer_size",
 		.type = CONFIG_SIZE,
 		FIELD(engine.write_buffer_size),
-		.default_text = "64K",
+		.default_text = "1M",
 		.min = 1,
 		.max = GIB,
 		.help = "entries that one write and sync takes together"},

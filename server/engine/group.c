@@ -80,6 +80,12 @@ static bool would_rotate(const struct writer *writer, const struct stream *strea
 	       (options->max_entries_per_segment > 0 && entries >= options->max_entries_per_segment);
 }
 
+/* Many small entries to many streams are mostly headers: what would go through the journal has to fit into it. */
+static bool journal_is_full(const struct writer *writer, uint64_t frame_bytes)
+{
+	return writer->plan_count > DIRECT_FILES_MAX && frame_bytes > JOURNALED_MAX;
+}
+
 static void take_front(struct writer *writer, struct op *op)
 {
 	writer->ready_first = op->next;
@@ -104,8 +110,9 @@ static void collect(struct writer *writer)
 	while (writer->ready_first && writer->ready_first->kind == OP_APPEND && writer->group_ops < GROUP_OPS_MAX) {
 		struct op *op = writer->ready_first;
 		struct stream *stream = op->stream;
-		if (writer->group_ops > 0 && (writer->solo > 0 || bytes + op_weight(op) > limit ||
-						     frame_bytes > JOURNALED_MAX || would_rotate(writer, stream)))
+		if (writer->group_ops > 0 &&
+			(writer->solo > 0 || bytes + op_weight(op) > limit || journal_is_full(writer, frame_bytes) ||
+				would_rotate(writer, stream)))
 			break;
 		struct plan *plan = plan_for(writer, stream);
 		if (!plan)

@@ -12,9 +12,6 @@
 #include "log.h"
 #include "writer.h"
 
-/* So many files in a group are written and synced one by one; more go through the journal. */
-#define DIRECT_FILES_MAX 2
-
 static int plan_iov(struct writer *writer, struct plan *plan, struct iovec iov[3])
 {
 	int n = 0;

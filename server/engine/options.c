@@ -6,7 +6,7 @@ void engine_options_default(struct engine_options *options)
 		.max_segment_size = UINT64_C(64) << 20,
 		.max_entries_per_segment = 0,
 		.max_open_segments = 128,
-		.write_buffer_size = UINT64_C(64) << 10,
+		.write_buffer_size = UINT64_C(1) << 20,
 		.read_buffer_size = UINT64_C(128) << 10,
 		.block_cache_size = 0,
 		.sync_mode = SYNC_STRICT,

@@ -91,6 +91,8 @@ void writer_fail(struct writer *writer, int os_errno, const char *what, const ch
 	__atomic_store_n(&(writer)->stats.field, (writer)->stats.field + (uint64_t)(n), __ATOMIC_RELAXED)
 void stat_record(struct histogram *histogram, uint64_t value);
 
+/* So many files in a group are written and synced one by one; more go through the journal. */
+#define DIRECT_FILES_MAX 2
 /* So many streams a group can have whatever memory there is. */
 #define PLANS_MIN 16u
 

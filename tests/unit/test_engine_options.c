@@ -232,7 +232,7 @@ OPTIONS_TEST(the_write_buffer_bounds_a_group)
 {
 	uint64_t groups[2];
 	for (unsigned round = 0; round < 2; round++) {
-		f.options.write_buffer_size = round == 0 ? 1000 : 64 << 10;
+		f.options.write_buffer_size = round == 0 ? 1000 : 1 << 20;
 		fixture_open(&f);
 		fixture_add_to_many(&f, "s%u", 100, round);
 		groups[round] = fixture_writer(&f, 0).groups;
