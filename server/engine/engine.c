@@ -8,6 +8,7 @@
 #include "checkpointer.h"
 #include "engine_private.h"
 #include "log.h"
+#include "spare.h"
 #include "writer.h"
 
 #define READ_BUFFER_MIN 4096u
@@ -59,6 +60,8 @@ static int start_threads(struct engine *engine, struct error *err)
 	int r = chores_start(threads, "filler", &engine->filler);
 	if (r == 0)
 		r = chores_start(threads, "keeper", &engine->keeper);
+	if (r == 0)
+		r = chores_start(threads, "maker", &engine->maker);
 	if (r != 0)
 		return error_set_io(err, -r, "start a thread", "");
 	for (uint32_t i = 0; threads && i < engine->writer_count; i++)
@@ -75,6 +78,7 @@ static void free_all(struct engine *engine)
 	checkpointer_stop(engine->checkpointer);
 	chores_stop(engine->filler);
 	chores_stop(engine->keeper);
+	chores_stop(engine->maker);
 	for (size_t i = 0; engine->table.buckets && i < engine->table.bucket_count; i++)
 		for (struct stream *stream = engine->table.buckets[i], *next; stream; stream = next) {
 			next = stream->table_next;
@@ -180,6 +184,8 @@ int engine_close(struct engine *engine, struct error *err)
 	chores_drain(engine->keeper);
 	chores_drain(engine->filler);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
+		spare_drop(engine->writers[i]);
+	for (uint32_t i = 0; i < engine->writer_count; i++)
 		if (writer_settle(engine->writers[i], result == 0 ? err : NULL) != 0)
 			result = -1;
 	if (result == 0) {
@@ -215,7 +221,9 @@ void engine_abandon(struct engine *engine)
 		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
 			tail_end(&stream->tail);
 	chores_drain(engine->filler);
+	chores_drain(engine->maker);
 	for (uint32_t i = 0; i < engine->writer_count; i++) {
+		spare_drop(engine->writers[i]);
 		struct writer *writer = engine->writers[i];
 		atomic_store(&writer->failed, true); /* no sync by the interval any more */
 		free_parts(writer->pending_first);
@@ -540,16 +548,23 @@ bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, c
 
 unsigned engine_step_count(struct engine *engine)
 {
-	return engine->writer_count + 3;
+	return engine->writer_count + 4;
 }
 
 bool engine_step(struct engine *engine, unsigned which)
 {
 	if (which < engine->writer_count)
 		return writer_step(engine->writers[which]);
-	if (which == engine->writer_count + 2)
+	switch (which - engine->writer_count) {
+	case 0:
+		return chores_step(engine->filler);
+	case 1:
+		return chores_step(engine->keeper);
+	case 2:
 		return checkpointer_step(engine->checkpointer);
-	return chores_step(which == engine->writer_count ? engine->filler : engine->keeper);
+	default:
+		return chores_step(engine->maker);
+	}
 }
 
 void engine_stats(struct engine *engine, struct engine_stats *ret_stats)

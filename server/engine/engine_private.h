@@ -34,7 +34,7 @@ struct engine {
 	uint32_t writer_count;
 	struct open_cache *open_cache;
 	struct block_cache *block_cache;
-	struct chores *filler, *keeper;
+	struct chores *filler, *keeper, *maker;
 	struct io_file *lock;
 	struct recovery_stats recovery;
 	struct checkpointer *checkpointer;

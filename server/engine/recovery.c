@@ -14,6 +14,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "spare.h"
 #include "writer.h"
 
 /* With so many streams or fewer, a clean start looks at the ends of all of them too. */
@@ -363,8 +364,15 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
  * ------------------------------------------------------------------------------------------------------ */
 
 struct root {
-	struct names dirs, journals;
+	struct names dirs, journals, spares;
 };
+
+static void root_free(struct root *root)
+{
+	names_free(&root->dirs);
+	names_free(&root->journals);
+	names_free(&root->spares);
+}
 
 static int root_cb(const char *name, bool is_dir, void *arg)
 {
@@ -375,6 +383,8 @@ static int root_cb(const char *name, bool is_dir, void *arg)
 		return names_add(&root->dirs, name);
 	if (!is_dir && journal_is_path(name))
 		return names_add(&root->journals, name);
+	if (!is_dir && spare_is_path(name))
+		return names_add(&root->spares, name);
 	return 0;
 }
 
@@ -487,8 +497,7 @@ static int recover_all(struct engine *engine, const struct root *root, struct er
 			result = recover_dir(engine, again.dirs.items[i], &rewritten, err);
 	}
 	free(hashed);
-	names_free(&again.dirs);
-	names_free(&again.journals);
+	root_free(&again);
 	if (result != 0)
 		return -1;
 	/* From here on everything that was accepted is durable, names too (the journals are emptied next). */
@@ -505,8 +514,9 @@ int recovery_run(struct engine *engine, struct error *err)
 	struct root root = {0};
 	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &root);
 	int result = r == 0 ? recover_all(engine, &root, err) : error_set_io(err, -r, "list", "the data directory");
-	names_free(&root.dirs);
-	names_free(&root.journals);
+	for (size_t i = 0; i < root.spares.count && result == 0; i++)
+		(void)engine->io->ops->unlink(engine->io, root.spares.items[i]);
+	root_free(&root);
 	if (result == 0) {
 		const struct recovery_stats *stats = &engine->recovery;
 		log_info("engine",

@@ -21,19 +21,21 @@ struct fill;
 
 /* The end of the active segment, as its writer sees it. */
 struct tail {
-	struct segment *segment; /* NULL: the next append makes one */
-	uint64_t written;	 /* offset after the last frame that was written */
-	uint64_t prepared;	 /* offset up to which the file's blocks exist */
-	uint64_t synced;	 /* offset up to which it is durable: in place or by the journal */
-	uint64_t entries;	 /* in this segment */
-	uint32_t check;		 /* of the last frame */
-	uint32_t index_saved;	 /* points that are in the index file */
-	bool name_durable;	 /* the file's name is, by a directory sync */
-	uint64_t named_gen;	 /* journal generation that holds its creation; 0: none */
-	bool dirty;		 /* bytes in place were not synced, and the journal does not hold them */
-	bool pinned;		 /* its descriptor is held because it is dirty */
-	bool unchecked;		 /* opened from the clean-stop record: look before the first write */
-	struct fill *fill;	 /* zeros being written ahead; NULL: none */
+	struct segment *segment;     /* NULL: the next append makes one */
+	uint64_t written;	     /* offset after the last frame that was written */
+	uint64_t prepared;	     /* offset up to which the file's blocks exist */
+	uint64_t synced;	     /* offset up to which it is durable: in place or by the journal */
+	uint64_t entries;	     /* in this segment */
+	uint32_t check;		     /* of the last frame */
+	uint32_t index_saved;	     /* points that are in the index file */
+	bool name_durable;	     /* the file's name is, by a directory sync */
+	uint64_t named_gen;	     /* journal generation that holds its creation; 0: none */
+	bool dirty;		     /* bytes in place were not synced, and the journal does not hold them */
+	bool pinned;		     /* its descriptor is held because it is dirty */
+	bool unchecked;		     /* opened from the clean-stop record: look before the first write */
+	bool fast;		     /* it fills its segments fast: the next one is to be a spare */
+	uint64_t began_ns, began_at; /* when `written` was there; 0: not looked at yet */
+	struct fill *fill;	     /* zeros being written ahead; NULL: none */
 };
 
 struct stream {

@@ -6,11 +6,15 @@
 #include "fill.h"
 #include "io_util.h"
 #include "log.h"
+#include "spare.h"
 #include "writer.h"
 
 #define PAGE_BYTES 4096u
 #define FILL_MIN_SEGMENT (64u << 10) /* a segment smaller than this gets nothing ahead */
 #define FILL_MAX_BYTES (4u << 20)
+/* A stream that writes so much in a segment, and so much a second, gets a spare next. */
+#define FAST_BYTES (4u << 20)
+#define FAST_BYTES_PER_S (UINT64_C(8) << 20)
 /* Index points are saved in pieces: one piece for about a MiB of frames. */
 #define INDEX_SAVE_POINTS 16u
 
@@ -200,6 +204,79 @@ static int take_over_file(struct io *io, struct io_file *file)
 	return io->ops->truncate(file, 0);
 }
 
+/* ---- room made ahead ------------------------------------------------------------------------------------------------
+ */
+
+static uint64_t room_max(const struct writer *writer)
+{
+	const struct engine_options *options = &writer->engine->options;
+	return align_up(options->max_segment_size + options->write_buffer_size, PAGE_BYTES);
+}
+
+/* Nobody is in the file: the caller holds no descriptor for a write. If it cannot be, the zeros do no harm. */
+static void trim(struct writer *writer, struct stream *stream)
+{
+	struct tail *tail = &stream->tail;
+	struct io_file *file;
+	uint64_t end = align_up(tail->written, PAGE_BYTES);
+	if (!tail->segment || tail->unchecked || tail->prepared <= end || tail_pin(writer, tail->segment, &file) != 0)
+		return;
+	settle_fill(tail, true);
+	if (writer->engine->io->ops->truncate(file, end) == 0)
+		tail->prepared = end;
+	unpin(writer, tail->segment);
+}
+
+void tail_trim_all(struct writer *writer)
+{
+	for (unsigned i = 0; i < ROOMY_MAX; i++)
+		if (writer->roomy[i])
+			trim(writer, writer->roomy[i]);
+}
+
+static void note_roomy(struct writer *writer, struct stream *stream)
+{
+	for (unsigned i = 0; i < ROOMY_MAX; i++)
+		if (writer->roomy[i] == stream)
+			return;
+	struct stream **place = &writer->roomy[writer->roomy_next++ % ROOMY_MAX];
+	if (*place)
+		trim(writer, *place);
+	*place = stream;
+}
+
+/* A spare takes the segment's name. 0: there is none; else its size. */
+static uint64_t take_spare(struct writer *writer, struct segment *segment)
+{
+	struct io *io = writer->engine->io;
+	char path[SEGMENT_PATH_MAX];
+	uint64_t bytes = 0;
+	segment_path(segment, path);
+	if (io->ops->exists(io, path) != 0 || spare_take(writer, path, &bytes) != 0)
+		return 0;
+	note_roomy(writer, segment->stream);
+	return bytes;
+}
+
+static void want_spare(struct writer *writer, struct tail *tail)
+{
+	struct io *io = writer->engine->io;
+	uint64_t max = room_max(writer), bytes = max < SPARE_MAX_BYTES ? max : SPARE_MAX_BYTES;
+	if (max < SPARE_MIN_BYTES)
+		return;
+	uint64_t now = io->ops->monotonic_ns(io), least = max / 4 < FAST_BYTES ? max / 4 : FAST_BYTES;
+	if (tail->began_ns == 0) {
+		tail->began_ns = now;
+		tail->began_at = tail->written;
+	}
+	uint64_t written = tail->written - tail->began_at;
+	if (!tail->fast && written < least)
+		return;
+	tail->fast = (now - tail->began_ns) / 1000000 <= written * 1000 / FAST_BYTES_PER_S;
+	if (tail->fast)
+		spare_want(writer, bytes);
+}
+
 int tail_create(struct writer *writer, struct plan *plan)
 {
 	struct engine *engine = writer->engine;
@@ -227,6 +304,7 @@ int tail_create(struct writer *writer, struct plan *plan)
 	if (r == 0)
 		r = io->ops->random(io, &header.salt, sizeof(header.salt));
 	struct io_file *file;
+	uint64_t spare_bytes = r == 0 && stream->tail.fast ? take_spare(writer, segment) : 0;
 	if (r == 0)
 		r = open_cache_pin(engine->open_cache, segment, OPEN_CREATE, 0, &file, NULL, NULL);
 	if (r == -ENOENT || r == -ENOTDIR)
@@ -236,7 +314,7 @@ int tail_create(struct writer *writer, struct plan *plan)
 		segment_unref(segment, engine->open_cache);
 		return r;
 	}
-	r = take_over_file(io, file);
+	r = spare_bytes == 0 ? take_over_file(io, file) : 0;
 	unpin(writer, segment);
 	if (r != 0) {
 		segment_unref(segment, engine->open_cache);
@@ -253,8 +331,10 @@ int tail_create(struct writer *writer, struct plan *plan)
 	stream->tail = (struct tail){
 		.segment = segment,
 		.written = header.header_bytes,
+		.prepared = spare_bytes,
 		.synced = 0,
 		.check = header.check,
+		.fast = stream->tail.fast,
 	};
 	return 0;
 }
@@ -308,7 +388,7 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 	segment->sealed = true;
 	pthread_mutex_unlock(&writer->list_lock);
 	STAT_ADD(writer, rotations, 1);
-	*tail = (struct tail){.check = tail->check};
+	*tail = (struct tail){.check = tail->check, .fast = tail->fast};
 	return 0;
 }
 
@@ -328,6 +408,10 @@ int tail_reserve(struct writer *writer, struct segment *segment, struct tail *ta
 	uint64_t ahead = tail->written / 8 < FILL_MIN_SEGMENT ? tail->written / 8 : FILL_MIN_SEGMENT;
 	uint64_t to = align_up(end + ahead, PAGE_BYTES);
 	r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
+	if (r == -ENOSPC && writer->spare) {
+		spare_drop(writer);
+		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
+	}
 	if (r == -ENOSPC && to > align_up(end, PAGE_BYTES)) {
 		to = align_up(end, PAGE_BYTES);
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
@@ -358,11 +442,11 @@ void tail_fill_ahead(struct writer *writer, struct stream *stream)
 {
 	struct tail *tail = &stream->tail;
 	settle_fill(tail, false);
+	want_spare(writer, tail);
 	if (tail->fill || tail->written < FILL_MIN_SEGMENT)
 		return;
 	uint64_t chunk = tail->written < FILL_MAX_BYTES ? align_up(tail->written, PAGE_BYTES) : FILL_MAX_BYTES;
-	uint64_t max = align_up(
-		writer->engine->options.max_segment_size + writer->engine->options.write_buffer_size, PAGE_BYTES);
+	uint64_t max = room_max(writer);
 	if (tail->prepared - tail->written >= chunk / 2 || tail->prepared >= max)
 		return;
 	/* It begins behind what the next groups will use while it is at work. */

@@ -123,6 +123,7 @@ int writer_settle(struct writer *writer, struct error *err)
 				tail_end(&stream->tail);
 	if (atomic_load(&writer->failed))
 		return error_set_io(err, writer->failed_errno, "writer stopped earlier:", writer->stats.failed_reason);
+	tail_trim_all(writer);
 	int r = writer_sync_all(writer);
 	return r == 0 ? 0 : error_set_io(err, -r, "final sync:", writer->stats.failed_reason);
 }

@@ -16,6 +16,9 @@
 #include "frame_builder.h"
 #include "journal.h"
 
+/* So many active segments of a writer may hold as much as a spare's room ahead. */
+#define ROOMY_MAX 4u
+
 /* One stream's share of a group. */
 struct plan {
 	struct stream *stream;
@@ -59,10 +62,13 @@ struct writer {
 	size_t plan_count, plan_cap;
 	struct op *group_first, *group_last;
 	uint64_t group_ops;
-	struct stream *dirty;	     /* streams with bytes that are not durable */
-	uint32_t pinned, pinned_max; /* descriptors held because their bytes are not durable */
-	uint64_t next_sync_ns;	     /* when the interval is over; 0: nothing to sync */
-	bool sync_is_late;	     /* the last one by the interval found no descriptor */
+	struct stream *dirty;		 /* streams with bytes that are not durable */
+	uint32_t pinned, pinned_max;	 /* descriptors held because their bytes are not durable */
+	struct spare *spare;		 /* NULL: none */
+	struct stream *roomy[ROOMY_MAX]; /* whose active segment was a spare, the next to be trimmed at roomy_next */
+	uint32_t roomy_next;
+	uint64_t next_sync_ns; /* when the interval is over; 0: nothing to sync */
+	bool sync_is_late;     /* the last one by the interval found no descriptor */
 
 	/* read by others, relaxed; the text under the list lock */
 	struct writer_stats stats;
@@ -141,6 +147,9 @@ void tail_mark_synced(struct writer *writer, struct stream *stream);
 void tail_save_index(struct writer *writer, struct stream *stream, bool all);
 /* Asks for zeros ahead if the segment grows fast enough to deserve them. */
 void tail_fill_ahead(struct writer *writer, struct stream *stream);
+
+/* Gives back the room that was made ahead for the streams that got a spare. */
+void tail_trim_all(struct writer *writer);
 
 /* Ends what is under way in the background for the tail, and forgets it. */
 void tail_end(struct tail *tail);

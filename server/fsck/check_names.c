@@ -8,6 +8,7 @@
 #include "checkpoint_log.h"
 #include "crc32c.h"
 #include "journal.h"
+#include "spare.h"
 
 /* ---- the manifest -------------------------------------------------------------------------------------------------
  */
@@ -156,7 +157,7 @@ static int root_cb(const char *name, bool is_dir, void *arg)
 	for (size_t i = 0; i < sizeof(own) / sizeof(own[0]); i++)
 		if (strcmp(name, own[i]) == 0)
 			return 0;
-	if (journal_is_path(name))
+	if (journal_is_path(name) || spare_is_path(name))
 		return 0;
 	if (strncmp(name, NAMES_OWN_PREFIX, strlen(NAMES_OWN_PREFIX)) == 0 && ends_in(name, ".new"))
 		note(check, NULL, "", name, "leftover", "left over from a write that was cut off");

@@ -83,6 +83,15 @@ void profile_roll(struct profile *profile, struct dice *dice)
 		profile->batch_per_mille = 0;
 		profile->options.write_buffer_size = 480 << 10;
 		profile->options.compression = COMPRESSION_NONE;
+	} else if (dice_chance(dice, 120)) {
+		/* A few streams that fill their segments fast: the next ones are spares. */
+		profile->stream_count = (unsigned)PICK(dice, 1, 2, 6);
+		profile->big_per_mille = 500;
+		profile->big_max = 9000;
+		profile->options.max_segment_size = PICK(dice, 20000, 40000);
+		profile->options.max_entries_per_segment = 0;
+		profile->options.write_buffer_size = 4000;
+		profile->options.compression = COMPRESSION_NONE;
 	}
 }
 

@@ -1,0 +1,170 @@
+#include "spare.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "engine_private.h"
+#include "log.h"
+#include "writer.h"
+
+#define PREFIX "ironwald.spare-"
+#define PATH_MAX_BYTES 32
+/* One write and sync: the log's own syncs wait for one of them at most. */
+#define PIECE_BYTES (1u << 20)
+/* It is not made unless the disk has so many times its size. */
+#define ROOM_FACTOR 8
+
+enum state { MAKING, READY, GAVE_UP };
+
+struct spare {
+	struct chore chore;
+	struct writer *writer;
+	uint64_t bytes, made_bytes;
+	struct io_file *file; /* while it is made */
+	atomic_int state;
+	atomic_bool cancelled;
+	atomic_int refs; /* the writer's and the chore's */
+};
+
+static void path_of(const struct writer *writer, char path[PATH_MAX_BYTES])
+{
+	snprintf(path, PATH_MAX_BYTES, PREFIX "%05u", writer->index);
+}
+
+bool spare_is_path(const char *name)
+{
+	return strncmp(name, PREFIX, strlen(PREFIX)) == 0;
+}
+
+static void unref(struct spare *spare)
+{
+	if (atomic_fetch_sub(&spare->refs, 1) == 1)
+		free(spare);
+}
+
+/* ---- the maker's --------------------------------------------------------------------------------------------------
+ */
+
+static int begin(struct spare *spare, struct io *io, const char *path)
+{
+	struct io_space space;
+	int r = io->ops->space(io, &space);
+	if (r == 0 && space.free_bytes / ROOM_FACTOR < spare->bytes)
+		r = -ENOSPC;
+	if (r == 0)
+		r = io->ops->open(io, path, IO_WRITE | IO_CREATE, &spare->file);
+	if (r == 0)
+		r = io->ops->truncate(spare->file, 0);
+	if (r == 0)
+		r = io->ops->allocate(spare->file, 0, spare->bytes);
+	return r == -EOPNOTSUPP ? 0 : r;
+}
+
+/* 1: there is more to do. */
+static int make_piece(struct spare *spare)
+{
+	static const uint8_t zeros[PIECE_BYTES];
+	struct io *io = spare->writer->engine->io;
+	char path[PATH_MAX_BYTES];
+	path_of(spare->writer, path);
+	int r = spare->file ? 0 : begin(spare, io, path);
+	uint64_t left = spare->bytes - spare->made_bytes;
+	struct iovec iov = {(void *)zeros, left < PIECE_BYTES ? (size_t)left : PIECE_BYTES};
+	if (r == 0)
+		r = io->ops->pwritev(spare->file, &iov, 1, spare->made_bytes);
+	if (r == 0)
+		r = io->ops->sync(spare->file);
+	spare->made_bytes += iov.iov_len;
+	if (r == 0 && spare->made_bytes < spare->bytes)
+		return 1;
+	return r;
+}
+
+static enum chore_result run(struct chore *chore)
+{
+	struct spare *spare = (struct spare *)chore;
+	struct engine *engine = spare->writer->engine;
+	int r = 1;
+	while (r == 1 && !atomic_load(&spare->cancelled) && !atomic_load(&engine->abandoned))
+		r = make_piece(spare);
+	if (spare->file)
+		engine->io->ops->close(spare->file);
+	spare->file = NULL;
+	if (r == 0)
+		count_add(&engine->bytes_filled, spare->bytes);
+	else if (r < 0)
+		log_debug("engine", "writer %u: no spare segment (%s)", spare->writer->index, error_errno_name(-r));
+	if (r != 0 && !atomic_load(&engine->abandoned)) {
+		char path[PATH_MAX_BYTES];
+		path_of(spare->writer, path);
+		(void)engine->io->ops->unlink(engine->io, path);
+	}
+	atomic_store(&spare->state, r == 0 ? READY : GAVE_UP);
+	unref(spare);
+	return CHORE_DONE;
+}
+
+/* ---- the writer's -------------------------------------------------------------------------------------------------
+ */
+
+/* True: the writer's spare is there, as a struct. One that was given up is forgotten. */
+static bool look(struct writer *writer)
+{
+	if (writer->spare && atomic_load(&writer->spare->state) == GAVE_UP) {
+		unref(writer->spare);
+		writer->spare = NULL;
+	}
+	return writer->spare != NULL;
+}
+
+void spare_want(struct writer *writer, uint64_t bytes)
+{
+	if (look(writer))
+		return;
+	struct spare *spare = calloc(1, sizeof(*spare));
+	if (!spare)
+		return;
+	spare->chore.run = run;
+	spare->writer = writer;
+	spare->bytes = bytes;
+	atomic_init(&spare->state, MAKING);
+	atomic_init(&spare->cancelled, false);
+	atomic_init(&spare->refs, 2);
+	writer->spare = spare;
+	chores_add(writer->engine->maker, &spare->chore);
+}
+
+int spare_take(struct writer *writer, const char *path, uint64_t *ret_bytes)
+{
+	if (!look(writer) || atomic_load(&writer->spare->state) != READY)
+		return -ENOENT;
+	struct io *io = writer->engine->io;
+	char from[PATH_MAX_BYTES];
+	path_of(writer, from);
+	int r = io->ops->rename(io, from, path);
+	if (r != 0)
+		return r;
+	*ret_bytes = writer->spare->bytes;
+	unref(writer->spare);
+	writer->spare = NULL;
+	return 0;
+}
+
+void spare_drop(struct writer *writer)
+{
+	if (!writer->spare)
+		return;
+	struct engine *engine = writer->engine;
+	char path[PATH_MAX_BYTES];
+	path_of(writer, path);
+	atomic_store(&writer->spare->cancelled, true);
+	if (atomic_load(&writer->spare->state) == MAKING)
+		chores_drain(engine->maker);
+	if (atomic_load(&writer->spare->state) == READY && !atomic_load(&engine->abandoned))
+		(void)engine->io->ops->unlink(engine->io, path);
+	unref(writer->spare);
+	writer->spare = NULL;
+}

@@ -1,0 +1,34 @@
+/*
+ * spare: a file of zeros, made and synced beforehand, that becomes the next segment of a stream that fills them fast.
+ *
+ * In a file that grows, a sync has to make new blocks durable, too, and waits for whoever writes zeros ahead of it; in
+ * a spare it writes to blocks that are there, and nobody else is in the file. A writer has one at most, named
+ * ironwald.spare-<writer>; it is derived: a start deletes what a crash has left.
+ * Owns the file until it is taken. The writer's thread calls it; the file is made by the engine's maker.
+ * Invariant: what is taken is zeros from its beginning to its end, durably, but for its name.
+ */
+#ifndef IRONWALD_SPARE_H
+#define IRONWALD_SPARE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct io;
+struct spare;
+struct writer;
+
+#define SPARE_MIN_BYTES (16u << 10)
+#define SPARE_MAX_BYTES (UINT64_C(128) << 20)
+
+bool spare_is_path(const char *name);
+
+/* Has one made, if there is none and none is under way. Makes none while the disk has not much more room than that.
+ * Without memory, or without room, there is none. */
+void spare_want(struct writer *writer, uint64_t bytes);
+/* Moves it to path, where nothing is. *ret_bytes: its size. 0; -ENOENT: there is none that is ready; or another
+ * negative errno. */
+int spare_take(struct writer *writer, const char *path, uint64_t *ret_bytes);
+/* Gives its room back, if it is ready or under way. */
+void spare_drop(struct writer *writer);
+
+#endif

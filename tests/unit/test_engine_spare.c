@@ -1,0 +1,155 @@
+/* Spares: files of zeros that become the next segments of streams that fill them fast. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "engine_fixture.h"
+
+TestSuite(engine_spare, .timeout = 120);
+
+#define SPARE "ironwald.spare-00000"
+#define LEN 10000u
+
+static struct fixture f;
+
+static void set_up(void)
+{
+	fixture_init(&f);
+	f.options.max_segment_size = 100000;
+	f.options.write_buffer_size = 4000;
+	fixture_open(&f);
+}
+
+static void tear_down(void)
+{
+	fixture_free(&f);
+}
+
+#define SPARE_TEST(name) Test(engine_spare, name, .init = set_up, .fini = tear_down)
+
+static void append(const char *name, uint64_t from, uint64_t to)
+{
+	for (uint64_t i = from; i < to; i++)
+		cr_assert(fixture_append(&f, name, i, 1, LEN, 0, 0).code == ERR_NONE);
+}
+
+static void check(const char *name, uint64_t count)
+{
+	struct error err;
+	cr_assert(fixture_info(&f, name).end == count);
+	for (uint64_t i = 0; i < count; i++)
+		cr_assert(fixture_get(&f, name, i, i, 0, LEN, &err) == ERR_NONE, "entry %lu", (unsigned long)i);
+}
+
+static bool is_there(void)
+{
+	return sim_file_size(f.io, SPARE) >= 0;
+}
+
+static uint64_t renames(void)
+{
+	return sim_count(f.io, SIM_RENAME);
+}
+
+SPARE_TEST(a_fast_stream_goes_on_in_spares)
+{
+	append("a", 0, 5);
+	cr_assert(is_there(), "none is made");
+	uint64_t size = (uint64_t)sim_file_size(f.io, SPARE), before = renames();
+	cr_assert(size >= f.options.max_segment_size);
+	append("a", 5, 12); /* into the second segment */
+	cr_assert(renames() == before + 1, "it was not taken");
+	cr_assert((uint64_t)sim_file_size(f.io, fixture_file(&f, "a", ".wal", 1)) == size, "nor is it the segment");
+	uint64_t reserved = sim_count(f.io, SIM_ALLOCATE);
+	append("a", 12, 14);
+	cr_assert(sim_count(f.io, SIM_ALLOCATE) == reserved, "room is made in it all the same");
+	append("a", 14, 50);
+	cr_assert(renames() >= before + 4);
+	check("a", 50);
+	fixture_restart(&f);
+	check("a", 50);
+}
+
+SPARE_TEST(no_spare_is_left_behind)
+{
+	append("a", 0, 5);
+	cr_assert(is_there());
+	fixture_close(&f);
+	cr_assert(!is_there(), "behind a clean stop");
+	fixture_open(&f);
+	append("a", 5, 40);
+	cr_assert(is_there());
+	fixture_power_cut(&f, SIM_KEEP_ALL);
+	cr_assert(is_there());
+	fixture_open(&f);
+	cr_assert(!is_there(), "behind a crash");
+	check("a", 40);
+}
+
+SPARE_TEST(a_clean_stop_gives_back_the_room)
+{
+	append("a", 0, 12);
+	const char *path = fixture_file(&f, "a", ".wal", 1);
+	cr_assert(sim_file_size(f.io, path) > (int64_t)f.options.max_segment_size);
+	fixture_close(&f);
+	cr_assert(sim_file_size(f.io, path) < 3 * (int64_t)LEN);
+	fixture_open(&f);
+	check("a", 12);
+	append("a", 12, 30);
+	check("a", 30);
+}
+
+/* More than a writer may have at a time: the oldest is cut to what it holds. */
+SPARE_TEST(few_streams_hold_much_room)
+{
+	char name[8];
+	for (unsigned i = 0; i < 7; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		append(name, 0, 12);
+	}
+	unsigned roomy = 0;
+	for (unsigned i = 0; i < 7; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		roomy += sim_file_size(f.io, fixture_file(&f, name, ".wal", 1)) > (int64_t)f.options.max_segment_size;
+	}
+	cr_assert(roomy >= 2 && roomy <= 4, "%u", roomy);
+	for (unsigned i = 0; i < 7; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		append(name, 12, 15);
+		check(name, 15);
+	}
+}
+
+SPARE_TEST(a_slow_stream_gets_none)
+{
+	for (uint64_t i = 0; i < 20; i++) {
+		append("a", i, i + 1);
+		sim_advance(f.io, UINT64_C(1000000000));
+	}
+	cr_assert(!is_there());
+}
+
+SPARE_TEST(a_full_disk_gets_its_room_back)
+{
+	append("a", 0, 5);
+	cr_assert(is_there());
+	sim_set_capacity(f.io, sim_used_bytes(f.io) + 3 * LEN);
+	append("b", 0, 6); /* more than is free without it */
+	cr_assert(!is_there());
+	check("b", 6);
+}
+
+/* What stands there under the next segment's name is nothing that a spare may replace. */
+SPARE_TEST(a_spare_replaces_nothing)
+{
+	append("a", 0, 5);
+	cr_assert(is_there());
+	static const char text[] = "something";
+	cr_assert(sim_write_file(f.io, "a/00000000000000000010.wal", text, sizeof(text)) == 0);
+	append("a", 5, 10);
+	struct answer answer = fixture_append(&f, "a", 10, 1, LEN, 0, 0);
+	char read[sizeof(text)];
+	cr_assert(answer.code == ERR_IO, "%d", (int)answer.code);
+	cr_assert(sim_read_file(f.io, "a/00000000000000000010.wal", 0, read, sizeof(read)) == 0 &&
+		  memcmp(read, text, sizeof(text)) == 0);
+}
