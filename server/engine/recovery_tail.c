@@ -95,6 +95,10 @@ static int walk(struct judge *judge)
 	if (r != 0)
 		return judge_io_failed(judge, r, "load the index of");
 	judge->at = (struct index_point){judge->header.first_id, judge->header.header_bytes, judge->header.check};
+	/* Rising, so that the first one tells whether they are this segment's. */
+	if (segment->index.count > 0 && (segment->index.points[0].id < judge->header.first_id ||
+						segment->index.points[0].offset < judge->header.header_bytes))
+		index_clear(&segment->index);
 	if (segment->index.count > 0) {
 		struct index_point last = segment->index.points[segment->index.count - 1];
 		count_known(judge, last.offset);
@@ -391,21 +395,27 @@ static int missing(struct judge *judge, const struct tail_facts *facts)
 	judge->at.id = judge->segment->first_id;
 	engine->recovery.rot_found++;
 	tell(judge, FINDING_MISSING_SEGMENT, facts->proven_next_id);
-	if (engine->options.on_corruption == ON_CORRUPTION_ERROR || facts->proven_next_id <= judge->at.id)
+	if (engine->options.on_corruption == ON_CORRUPTION_ERROR)
 		return refuse(judge);
+	uint64_t next_id = facts->proven_next_id > judge->at.id ? facts->proven_next_id : judge->at.id;
 	int r = engine->io->ops->mkdir(engine->io, stream->dir);
 	if (r == 0 || r == -EEXIST)
-		r = recovery_successor(engine, stream, facts->proven_next_id, 0, &successor);
+		r = recovery_successor(engine, stream, next_id, 0, &successor);
 	if (r == 0)
 		r = engine->io->ops->sync_dir(engine->io, "");
 	if (r != 0)
 		return judge_io_failed(judge, r, "begin what follows the missing");
 	char path[SEGMENT_PATH_MAX];
-	log_error("engine", "segment %s is missing: its entries are lost; the next id is %llu", judge_path(judge, path),
-		(unsigned long long)facts->proven_next_id);
+	log_error("engine", "segment %s is missing: %llu entries are lost; the next id is %llu",
+		judge_path(judge, path), (unsigned long long)(next_id - judge->at.id), (unsigned long long)next_id);
 	judge->segment->sealed = true;
+	if (next_id == judge->at.id) { /* it was empty: the new one is in its place */
+		struct tail tail = stream->tail;
+		judge_pop_segment(judge);
+		stream->tail = tail;
+	}
 	stream_push_segment(stream, successor);
-	stream->next_id = facts->proven_next_id;
+	stream->next_id = next_id;
 	return 0;
 }
 

@@ -377,6 +377,29 @@ DAMAGE_TEST(missing_frames_and_files_speak)
 	cr_assert(fixture_try_open(&f, &err) == ERR_CORRUPTION, "the record knows of a segment that is gone");
 }
 
+DAMAGE_TEST(an_empty_segment_that_is_missing_is_made_anew)
+{
+	struct error err;
+	make(5);
+	cr_assert(sim_patch_file(f.io, SEGMENT_0, frame_at(3) + 60, "rot", 3) == 0);
+	f.options.on_corruption = ON_CORRUPTION_TRUNCATE;
+	fixture_open(&f); /* what is good is set aside, and an empty segment begins behind it */
+	uint64_t end = fixture_info(&f, "a").end;
+	fixture_close(&f);
+	cr_assert(fixture_files(&f, "a", ".wal") == 1 && end == 5);
+	cr_assert(sim_remove_file(f.io, fixture_file(&f, "a", ".wal", 0)) == 0);
+	f.options.on_corruption = ON_CORRUPTION_ERROR;
+	cr_assert(fixture_try_open(&f, &err) == ERR_CORRUPTION);
+	f.options.on_corruption = ON_CORRUPTION_TRUNCATE;
+	fixture_open(&f);
+	cr_assert(fixture_info(&f, "a").end == end);
+	good(0, 3);
+	cr_assert(fixture_add(&f, "a", end) == end);
+	fixture_restart(&f);
+	good(0, 3);
+	cr_assert(fixture_info(&f, "a").end == end + 1);
+}
+
 /* ---- every bit -------------------------------------------------------------------------------------------------- */
 
 struct saved {
