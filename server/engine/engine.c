@@ -5,12 +5,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block_map.h"
 #include "checkpointer.h"
 #include "engine_private.h"
 #include "log.h"
 #include "spare.h"
 #include "writer.h"
 
+#define BLOCK_MAPS_BYTES (16u << 20)
 #define READ_BUFFER_MIN 4096u
 #define READ_BUFFER_MAX (64u << 20)
 
@@ -93,6 +95,7 @@ static void free_all(struct engine *engine)
 	readers_free(engine);
 	open_cache_free(engine->open_cache);
 	block_cache_free(engine->block_cache);
+	block_maps_free(engine->block_maps);
 	if (engine->lock)
 		engine->io->ops->unlock(engine->lock);
 	pthread_mutex_destroy(&engine->done_lock);
@@ -125,8 +128,9 @@ static int open_parts(struct engine *engine, struct error *err)
 {
 	engine->open_cache = open_cache_new(engine->io, engine->options.max_open_segments);
 	engine->block_cache = block_cache_new(engine->options.block_cache_size);
+	engine->block_maps = block_maps_new(BLOCK_MAPS_BYTES);
 	engine->writers = calloc(engine->writer_count, sizeof(struct writer *));
-	if (!engine->open_cache || !engine->block_cache || !engine->writers || stream_table_init(&engine->table) != 0)
+	if (!engine->open_cache || !engine->block_cache || !engine->block_maps || !engine->writers || stream_table_init(&engine->table) != 0)
 		return error_set_io(err, ENOMEM, "open", "");
 	bool fresh;
 	if (manifest_refuse_foreign(engine, err) != 0 || take_lock(engine, err) != 0 ||

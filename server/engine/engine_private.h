@@ -34,6 +34,7 @@ struct engine {
 	uint32_t writer_count;
 	struct open_cache *open_cache;
 	struct block_cache *block_cache;
+	struct block_maps *block_maps;
 	struct chores *filler, *keeper, *maker;
 	struct io_file *lock;
 	struct recovery_stats recovery;

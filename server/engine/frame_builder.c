@@ -8,6 +8,9 @@
 
 /* Memory that a large batch left behind is not kept for ever. */
 #define KEEP_BYTES (4u << 20)
+/* A page, and so many of them that a frame's header, which a get reads whole, stays within another one. */
+#define BLOCK_RAW_LEAST (4u << 10)
+#define BLOCKS_WANTED 192
 #define BLOCK_ENTRIES_MAX (BLOCK_RAW_MAX / 4)
 
 int frame_builder_init(struct frame_builder *builder, enum compression compression, uint64_t min_compression_size)
@@ -45,7 +48,15 @@ void frame_builder_reset(struct frame_builder *builder)
 	clear(&builder->raw);
 }
 
-void frame_builder_begin(struct frame_builder *builder)
+static size_t block_bytes_for(const struct frame_builder *builder, uint64_t bytes)
+{
+	if (builder->compress || bytes / BLOCKS_WANTED > BLOCK_RAW_MAX)
+		return BLOCK_RAW_MAX;
+	size_t each = (size_t)(bytes / BLOCKS_WANTED);
+	return each > BLOCK_RAW_LEAST ? each : BLOCK_RAW_LEAST;
+}
+
+static void forget_frame(struct frame_builder *builder)
 {
 	builder->table.len = 0;
 	builder->raw.len = 0;
@@ -54,10 +65,16 @@ void frame_builder_begin(struct frame_builder *builder)
 	builder->block_entries = 0;
 }
 
+void frame_builder_begin(struct frame_builder *builder, uint64_t bytes)
+{
+	forget_frame(builder);
+	builder->block_bytes = block_bytes_for(builder, bytes);
+}
+
 void frame_builder_cancel(struct frame_builder *builder)
 {
 	builder->payloads.len = builder->payload_start;
-	frame_builder_begin(builder);
+	forget_frame(builder);
 }
 
 /* Tries LZ4 on the raw bytes that stand at the end of payloads; keeps the result only if it is smaller. */
@@ -114,7 +131,7 @@ int frame_builder_add(struct frame_builder *builder, const uint8_t *bytes, size_
 	if (len > UINT32_MAX - 8)
 		return -1;
 	if (builder->block_entries > 0 &&
-		((size_t)4 * (builder->block_entries + 1) + builder->raw.len + len > BLOCK_RAW_MAX ||
+		((size_t)4 * (builder->block_entries + 1) + builder->raw.len + len > builder->block_bytes ||
 			builder->block_entries == BLOCK_ENTRIES_MAX) &&
 		block_flush(builder) != 0)
 		return -1;

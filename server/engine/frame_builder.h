@@ -16,7 +16,7 @@ struct frame_builder {
 	struct buf headers, payloads; /* of all frames since frame_builder_reset */
 	/* the frame being built */
 	struct buf table; /* its blocks so far, as in the header */
-	size_t payload_start;
+	size_t payload_start, block_bytes;
 	uint32_t entry_count;
 	/* the block being built */
 	struct buf raw;
@@ -32,7 +32,9 @@ void frame_builder_free(struct frame_builder *builder);
 /* Forgets all frames; keeps the memory, up to a limit. */
 void frame_builder_reset(struct frame_builder *builder);
 
-void frame_builder_begin(struct frame_builder *builder);
+/* bytes: of all its entries, about. What is not packed goes into blocks as small as keeps the frame's table short: a
+ * get reads and checks a block. */
+void frame_builder_begin(struct frame_builder *builder, uint64_t bytes);
 /* -1: out of memory; the frame must then be given up by frame_builder_cancel. */
 int frame_builder_add(struct frame_builder *builder, const uint8_t *bytes, size_t len);
 void frame_builder_cancel(struct frame_builder *builder);

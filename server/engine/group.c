@@ -151,7 +151,7 @@ static int build_frame(struct writer *writer, struct plan *plan, uint64_t now_ns
 {
 	struct frame_builder *builder = &writer->builder;
 	struct tail *tail = &plan->stream->tail;
-	frame_builder_begin(builder);
+	frame_builder_begin(builder, plan->stream->group_bytes);
 	for (struct op *op = plan->first; op; op = op->stream_next) {
 		if (op->conflict)
 			continue;

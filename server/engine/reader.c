@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block_map.h"
 #include "crc32c.h"
 #include "engine_private.h"
 #include "scan.h"
@@ -23,6 +24,7 @@ struct reader {
 	struct reader *next;
 	struct window window;
 	struct buf header, raw;
+	struct buf places; /* of blocks that were walked over, for the map */
 };
 
 /* One call of engine_read. */
@@ -62,6 +64,7 @@ static void reader_free(struct reader *reader)
 	window_free(&reader->window);
 	buf_free(&reader->header);
 	buf_free(&reader->raw);
+	buf_free(&reader->places);
 	free(reader);
 }
 
@@ -350,7 +353,26 @@ static enum read_result skip_damage(
 	return fail_damage(job, snapshot->segment, offset, first_id);
 }
 
-static enum read_result read_frames(struct job *job, struct snapshot *snapshot, struct index_point at)
+/* For the map of blocks. Without memory, or with many of them, it ends before this frame. False: so it is. */
+static bool note_blocks(struct reader *reader, const struct frame *frame, const uint8_t *header)
+{
+	struct buf *places = &reader->places;
+	uint64_t offset = frame->offset + frame->header_bytes, id = frame->first_id;
+	if (frame->block_count > BLOCK_MAP_MAX - places->len / sizeof(struct block_place) ||
+		buf_reserve(places, frame->block_count * sizeof(struct block_place)) != 0)
+		return false;
+	for (uint32_t i = 0; i < frame->block_count; i++) {
+		struct block_place place = {id, offset, frame_block(header, frame, i)};
+		(void)buf_append(places, &place, sizeof(place)); /* there is room */
+		id += place.block.entry_count;
+		offset += place.block.stored_bytes;
+	}
+	return true;
+}
+
+/* known: NULL, or how far the blocks are noted, from `at` on. */
+static enum read_result read_frames(
+	struct job *job, struct snapshot *snapshot, struct index_point at, struct index_point *known)
 {
 	uint64_t end = job->end < snapshot->end_id ? job->end : snapshot->end_id;
 	while (job->next < end && !job->stopped) {
@@ -368,8 +390,11 @@ static enum read_result read_frames(struct job *job, struct snapshot *snapshot, 
 				return done;
 			continue;
 		}
+		bool noted = known && known->offset == frame.offset && note_blocks(job->reader, &frame, header);
 		at = (struct index_point){
 			frame.first_id + frame.entry_count, frame.offset + frame.total_bytes, frame.check};
+		if (noted)
+			*known = at;
 		if (at.id <= job->next)
 			continue;
 		enum read_result done = read_frame(job, snapshot, &frame, header);
@@ -377,6 +402,27 @@ static enum read_result read_frames(struct job *job, struct snapshot *snapshot, 
 			return done;
 	}
 	return READ_DONE;
+}
+
+/* A single entry: its block is known, or is found on the way of read_frames, which is remembered. */
+static enum read_result read_one(struct job *job, struct snapshot *snapshot, struct index_point at)
+{
+	struct reader *reader = job->reader;
+	const struct index_point point = at;
+	struct block_place place;
+	if (block_maps_find(job->engine->block_maps, snapshot->segment->serial, job->next, &at, &place)) {
+		reader->window.chunk = place.block.stored_bytes;
+		return read_block(job, snapshot, &place.block, place.offset, place.first_id);
+	}
+	const struct index_point from = at;
+	struct index_point known = at;
+	reader->places.len = 0;
+	enum read_result result = read_frames(job, snapshot, at, &known);
+	block_maps_add(job->engine->block_maps, snapshot->segment->serial, &point, &from, &known,
+		(const struct block_place *)reader->places.data, reader->places.len / sizeof(struct block_place));
+	if (reader->places.cap > KEEP_WINDOW)
+		buf_free(&reader->places);
+	return result;
 }
 
 static enum read_result read_segment(struct job *job, struct snapshot *snapshot)
@@ -426,7 +472,8 @@ static enum read_result read_segment(struct job *job, struct snapshot *snapshot)
 		if (index_find(&snapshot->segment->index, job->next, &nearer))
 			at = nearer;
 		pthread_mutex_unlock(&job->stream->writer->list_lock);
-		result = read_frames(job, snapshot, at);
+		bool one = job->end - job->next == 1 && !snapshot->cut;
+		result = one ? read_one(job, snapshot, at) : read_frames(job, snapshot, at, NULL);
 	}
 	open_cache_unpin(engine->open_cache, snapshot->segment);
 	return result;

@@ -87,7 +87,7 @@ static void add_frame(struct made_segment *made, const struct wanted *wanted)
 	size_t pad = (size_t)align_up(made->len, FRAME_ALIGN) - made->len;
 	memset(made->bytes + made->len, 0, pad);
 	made->len += pad;
-	frame_builder_begin(builder);
+	frame_builder_begin(builder, 0);
 	for (unsigned i = 0; i < wanted->entries; i++) {
 		memset(entry, wanted->fill, wanted->entry_bytes);
 		entry[0] = (uint8_t)(made->next_id + i);

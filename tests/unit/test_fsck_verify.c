@@ -308,7 +308,7 @@ VERIFY_TEST(neighbouring_bad_blocks_are_one_finding)
 	fixture_add(&f, "a", 1);
 	fixture_restart(&f);
 	fixture_die(&f);
-	for (uint64_t at = 100000; at < 140000; at += 5000)
+	for (uint64_t at = 100000; at < 140000; at += 2500)
 		cr_assert(sim_flip_bit(f.io, SEGMENT_0, at, 3) == 0);
 	expect_status(STATUS_DAMAGE, "blocks");
 	cr_assert(seen.count == 1 && seen.items[0].first > 20 && seen.items[0].end < 60 &&
