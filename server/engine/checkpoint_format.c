@@ -22,7 +22,8 @@ void checkpoint_file_encode(const struct checkpoint_file *file, uint8_t out[CHEC
 bool checkpoint_file_decode(const uint8_t bytes[CHECKPOINT_SECTOR], struct checkpoint_file *ret_file)
 {
 	if (memcmp(bytes, file_magic, sizeof(file_magic)) != 0 ||
-		get_u32(bytes + CHECKPOINT_SECTOR - 4) != crc32c(0, bytes, CHECKPOINT_SECTOR - 4))
+		get_u32(bytes + CHECKPOINT_SECTOR - 4) != crc32c(0, bytes, CHECKPOINT_SECTOR - 4) ||
+		get_u64(bytes + 16) > CHECKPOINT_TIME_MAX)
 		return false;
 	*ret_file = (struct checkpoint_file){get_u64(bytes + 8), get_u64(bytes + 16), get_u64(bytes + 24)};
 	return true;
@@ -130,7 +131,7 @@ bool checkpoint_record_decode(const uint8_t bytes[CHECKPOINT_HEADER_BYTES], uint
 		record.hash = (struct checkpoint_hash){0};
 	}
 	if ((!whole && !lost && !nothing) || record.offset != offset || (salt != 0 && record.salt != salt) ||
-		record.synced_end > offset)
+		record.synced_end > offset || record.timestamp > CHECKPOINT_TIME_MAX)
 		return false;
 	*ret_record = record;
 	return true;

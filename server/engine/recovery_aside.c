@@ -150,7 +150,7 @@ int judge_set_copy_aside(struct judge *judge)
 	struct io *io = judge->engine->io;
 	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX + sizeof(TORN_ENDING) + 8];
 	struct io_file *copy;
-	cut_file_name(judge->at.id, judge->at.id, judge->header.salt, file);
+	cut_file_name(judge->at.id, judge->at.id, judge->segment->salt, file);
 	int len = snprintf(path, sizeof(path), "%s/%s", judge->stream->dir, file) - (int)strlen(".cut");
 	int r = -EEXIST;
 	for (unsigned n = 0; n < 1000 && r == -EEXIST; n++) { /* it may have happened before */
@@ -162,11 +162,15 @@ int judge_set_copy_aside(struct judge *judge)
 		if (r == 0)
 			r = io->ops->sync(copy);
 		io->ops->close(copy);
+		if (r != 0)
+			(void)io->ops->unlink(io, path);
 	}
+	if (r == -ENOSPC || r == -EDQUOT)
+		return 1;
 	if (r == 0)
 		r = io->ops->sync_dir(io, judge->stream->dir);
 	if (r != 0)
-		return error_set_io(judge->err, -r, "copying a torn tail (this needs free space) to", path);
+		return error_set_io(judge->err, -r, "copying a torn tail to", path);
 	log_warn("engine", "%s: a torn tail with whole frames behind the break, kept as a copy", path);
 	judge->engine->recovery.files_set_aside++;
 	return 0;

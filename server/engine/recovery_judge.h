@@ -48,8 +48,8 @@ void judge_pop_segment(struct judge *judge);
 
 /* Renames the file, behind a successor that begins with next_id. Closes it. 0 or -1 with judge->err. */
 int judge_set_aside(struct judge *judge, uint64_t next_id, const char *why);
-/* Nothing good stands in it but the header, which has to stay where it is, as it alone tells the next id: so a copy is
- * what is set aside. */
+/* Nothing good stands in it but the header, or not even that, and the name has to stay where it is, as it alone tells
+ * the next id: so a copy is what is set aside. 1: there is no room for it, and nothing was done. */
 int judge_set_copy_aside(struct judge *judge);
 
 #endif

@@ -334,13 +334,22 @@ static int act(struct judge *judge, bool *ret_rewritten)
 		return judge_set_aside(judge, next_id, "damaged");
 	}
 	if (judge->behind_frames > 0) {
+		static const char why[] = "a torn tail with whole frames behind the break";
 		tell(judge, FINDING_TORN_TAIL_FRAMES, judge->at.id);
 		if (write_again(judge, ret_rewritten) != 0)
 			return -1;
-		bool only_header = judge->header_good && judge->at.id == judge->segment->first_id;
-		if (!only_header || judge->at.id == 0)
-			return judge_set_aside(judge, judge->at.id, "a torn tail with whole frames behind the break");
-		if (judge_set_copy_aside(judge) != 0 || cut_in_place(judge) != 0)
+		/* Something good stands in it, or the name tells nothing: it gets another one. */
+		if (judge->at.id > judge->segment->first_id || judge->at.id == 0)
+			return judge_set_aside(judge, judge->at.id, why);
+		int copied = judge_set_copy_aside(judge);
+		if (copied == 1 && judge->header_good)
+			return error_set_io(judge->err, ENOSPC, "copying a torn tail (this needs free space) in",
+				judge->stream->dir);
+		if (copied != 0)
+			return copied < 0 ? -1 : judge_set_aside(judge, judge->at.id, why);
+		if (!judge->header_good)
+			return drop_empty(judge);
+		if (cut_in_place(judge) != 0)
 			return -1;
 		judge->rubbish = false;
 	}
