@@ -3,7 +3,7 @@
 
 BUILD_PACKAGES="build-essential meson ninja-build pkg-config libuv1-dev liblz4-dev libmsgpack-dev libxxhash-dev
 	libisal-dev libinih-dev libyajl-dev"
-TEST_PACKAGES="libcriterion-dev python3 python3-msgpack mandoc abigail-tools"
+TEST_PACKAGES="libcriterion-dev python3 python3-msgpack mandoc abigail-tools libsqlite3-dev"
 
 # With the minutes and seconds since the beginning.
 began_s=$(date +%s)

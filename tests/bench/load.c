@@ -84,6 +84,13 @@ static int prefill(struct traffic *traffic, const struct load_options *options, 
 	return run_phase(traffic, &phase, UINT64_MAX) == 0 && errors_count == 0 ? 0 : -1;
 }
 
+/* What an earlier run put there with --prefill has the ids from 0 on, in both targets. */
+static void take_for_filled(struct traffic *traffic, const struct requests *requests, uint64_t count)
+{
+	for (uint64_t log = 0; log < requests->logs_count; log++)
+		traffic_extents(traffic)[log] = (struct extent){.first = 0, .end = count};
+}
+
 static int run(struct traffic *traffic, const struct load_options *options, const struct target *target)
 {
 	struct phase phase = {.request_count = UINT64_MAX};
@@ -122,6 +129,8 @@ int main(int argc, char **argv)
 		.plan = &options.plan, .requests = requests, .threads_count = 1, .stop = &stop};
 	if (requests != NULL)
 		traffic = traffic_new(&setup, &fault);
+	if (traffic != NULL && options.prefilled_count > 0)
+		take_for_filled(traffic, requests, options.prefilled_count);
 	if (traffic == NULL)
 		fprintf(stderr, "load: %s\n", fault.text);
 	int outcome = traffic != NULL ? run(traffic, &options, target) : -1;

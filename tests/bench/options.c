@@ -1,11 +1,10 @@
 #include "options.h"
 
-#include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "arguments.h"
 #include "clock.h"
 
 static const char usage[] =
@@ -22,6 +21,7 @@ static const char usage[] =
 	"  --streams N            requests go round over so many (1)\n"
 	"  --prefix TEXT          the streams are TEXT and a number (bench-)\n"
 	"  --prefill N            get, iter: entries put into each stream before (10000)\n"
+	"  --prefilled N          get, iter: so many are in each stream from an earlier run with --prefill\n"
 	"  --keys                 append to the shards of so many keys instead of to streams\n"
 	"  --sync                 every append asks to be durable\n"
 	"  --duration SECONDS     measured for so long (2)\n"
@@ -30,38 +30,6 @@ static const char usage[] =
 	"  --json                 one JSON object instead of one line\n"
 	"\n"
 	"Closed loop: a request goes out when an earlier one is answered. Exit status 1 if any answer was wrong.\n";
-
-static int parse_number(const char *name, const char *text, uint64_t min, uint64_t max, uint64_t *ret)
-{
-	char *end;
-	errno = 0;
-	unsigned long long value = strtoull(text, &end, 10);
-	if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || value < min || value > max) {
-		fprintf(stderr, "load: --%s %s: a number from %llu to %llu is expected\n", name, text,
-			(unsigned long long)min, (unsigned long long)max);
-		return -1;
-	}
-	*ret = value;
-	return 0;
-}
-
-static int parse_seconds(const char *name, const char *text, double min, uint64_t *ret_ns)
-{
-	char *end;
-	double value = strtod(text, &end);
-	if (end == text || *end != '\0' || !(value >= min && value <= 86400)) {
-		fprintf(stderr, "load: --%s %s: seconds from %g to 86400 are expected\n", name, text, min);
-		return -1;
-	}
-	*ret_ns = (uint64_t)(value * (double)NS_PER_SECOND);
-	return 0;
-}
-
-static int refuse(const char *why)
-{
-	fprintf(stderr, "load: %s\n", why);
-	return -1;
-}
 
 static int set_address(struct load_options *options, const char *kind, const char *text)
 {
@@ -78,8 +46,7 @@ static int parse_mode(struct load_options *options, const char *text)
 			return 0;
 		}
 	}
-	fprintf(stderr, "load: --mode %s: append, get or iter is expected\n", text);
-	return -1;
+	return refuse("--mode %s: append, get or iter is expected", text);
 }
 
 static int check(struct load_options *options)
@@ -88,7 +55,10 @@ static int check(struct load_options *options)
 	bool appends = options->mode == BENCH_APPEND;
 	plan->weights[options->mode] = 1;
 	plan->iter_count = plan->batch_count;
-	plan->prefill_count = appends ? 0 : options->prefill_count;
+	uint64_t readable_count = options->prefilled_count > 0 ? options->prefilled_count : options->prefill_count;
+	plan->prefill_count = appends || options->prefilled_count > 0 ? 0 : options->prefill_count;
+	if (appends && options->prefilled_count > 0)
+		return refuse("--prefilled is for get and iter");
 	if (options->redis && appends && plan->batch_count > 1)
 		return refuse("Redis has no batch of appends: --batch is for get and iter there");
 	if (options->redis && plan->sync)
@@ -97,10 +67,10 @@ static int check(struct load_options *options)
 		return refuse("--keys is for appends to ironwald");
 	if (options->mode == BENCH_GET && plan->batch_count > 1)
 		return refuse("--batch is for append and iter");
-	if (options->mode == BENCH_ITER && plan->batch_count > plan->prefill_count)
-		return refuse("--batch of an iter is at most --prefill");
+	if (options->mode == BENCH_ITER && plan->batch_count > readable_count)
+		return refuse("--batch of an iter is at most --prefill (--prefilled)");
 	const char *wrong = plan_check(plan);
-	return wrong != NULL ? refuse(wrong) : 0;
+	return wrong != NULL ? refuse("%s", wrong) : 0;
 }
 
 enum option_code {
@@ -115,6 +85,7 @@ enum option_code {
 	OPTION_STREAMS,
 	OPTION_PREFIX,
 	OPTION_PREFILL,
+	OPTION_PREFILLED,
 	OPTION_KEYS,
 	OPTION_SYNC,
 	OPTION_DURATION,
@@ -152,6 +123,8 @@ static int take(struct load_options *options, int code, const char *name, char *
 		return 0;
 	case OPTION_PREFILL:
 		return parse_number(name, text, 1, BENCH_PREFILL_MAX, &options->prefill_count);
+	case OPTION_PREFILLED:
+		return parse_number(name, text, 1, BENCH_PREFILL_MAX, &options->prefilled_count);
 	case OPTION_KEYS:
 		plan->by_key = true;
 		return 0;
@@ -189,6 +162,7 @@ int options_parse(struct load_options *options, int argc, char **argv)
 		{"streams", required_argument, NULL, OPTION_STREAMS},
 		{"prefix", required_argument, NULL, OPTION_PREFIX},
 		{"prefill", required_argument, NULL, OPTION_PREFILL},
+		{"prefilled", required_argument, NULL, OPTION_PREFILLED},
 		{"keys", no_argument, NULL, OPTION_KEYS},
 		{"sync", no_argument, NULL, OPTION_SYNC},
 		{"duration", required_argument, NULL, OPTION_DURATION},
@@ -226,9 +200,7 @@ int options_parse(struct load_options *options, int argc, char **argv)
 		if (result != 0)
 			return result;
 	}
-	if (optind < argc) {
-		fprintf(stderr, "load: %s: what is this? --help tells what there is\n", argv[optind]);
-		return -1;
-	}
+	if (optind < argc)
+		return refuse("%s: what is this? --help tells what there is", argv[optind]);
 	return check(options);
 }

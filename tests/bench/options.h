@@ -16,7 +16,8 @@ struct load_options {
 	struct bench_plan plan;
 	bool redis, json;
 	enum bench_op mode;
-	uint64_t prefill_count; /* for the modes that read */
+	uint64_t prefill_count;	  /* for the modes that read */
+	uint64_t prefilled_count; /* not 0: they are there already */
 	uint64_t request_count, duration_ns, warmup_ns;
 	char address[512]; /* plan.address points here */
 };
