@@ -1,0 +1,220 @@
+#!/usr/bin/python3
+"""The programs of tests/bench, each for a fraction of a second: they run, what they say adds up, and nothing is left.
+Usage: test_bench_programs.py IRONWALD BUILD_DIRECTORY SOURCE_DIRECTORY [CASE...]"""
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+
+import harness
+from harness import DEADLINE_S, Daemon, Skipped, check, directory, same
+
+BUILD = os.path.abspath(sys.argv.pop(2)) if len(sys.argv) > 2 else None
+BENCH = os.path.join(os.path.abspath(sys.argv.pop(2)), "tests", "bench") if len(sys.argv) > 2 else None
+FAILED, USAGE = 1, 2
+if BENCH:
+    sys.path.insert(0, BENCH)
+
+
+def run(*command, status=0):
+    """(stdout, stderr)"""
+    done = subprocess.run(
+        list(map(str, command)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        timeout=DEADLINE_S,
+        text=True,
+    )
+    check(done.returncode == status, "%r: status %d, expected %d: %s%s", command, done.returncode, status, done.stdout,
+          done.stderr)
+    return done.stdout, done.stderr
+
+
+def program(name):
+    path = os.path.join(BUILD, "tests", "bench", name)
+    if not os.access(path, os.X_OK):
+        raise Skipped("%s was not built" % name)
+    return path
+
+
+def script(name, *options, status=0):
+    return run("/usr/bin/python3", os.path.join(BENCH, name), "--build", BUILD, *options, status=status)
+
+
+@contextlib.contextmanager
+def emptied():
+    """A directory in which nothing may be left."""
+    with directory() as place:
+        yield place
+        same(os.listdir(place), [], "what is left behind")
+
+
+def sane(result):
+    """Of one measurement."""
+    check(result["requests"] > 0 and result.get("errors", 0) == 0, "requests, errors: %r", result)
+    rate = result["requests"] / result["seconds"]
+    check(abs(result["requests_per_second"] - rate) < 1e-3 * rate + 0.1, "the rate is %f: %r", rate, result)
+    check(0 < result["p50_us"] <= result["p99_us"] <= result["p999_us"] <= result["max_us"], "latencies: %r", result)
+
+
+# ---- compare ----
+
+
+def compare(place, *options, status=0):
+    return script("compare", "--dir", place, "--seconds", 0.1, "--warmup", 0, *options, status=status)
+
+
+def ordered(middle):
+    check(0 < middle["least"] <= middle["median"] <= middle["greatest"], "least, median, greatest: %r", middle)
+
+
+def test_rows():
+    with emptied() as place:
+        out, _ = compare(place, "--rows", "strict-async,shards-16,disk-64", "--rounds", 2, "--json", "-")
+        found = json.loads(out)
+        same([row["name"] for row in found["rows"]], ["strict-async", "shards-16", "disk-64"], "rows")
+        same((found["skipped"], found["rounds"]), ([], 2), "skipped, rounds")
+        for row in found["rows"]:
+            for key in ("ours", "theirs", "ratio"):
+                ordered(row[key])
+        same([(row["floor"], row["aim"]) for row in found["rows"]], [(0.5, 0.8), (0.7, 1.0), (None, None)], "wanted")
+        # Six measurements, none of them twice, the second round in reverse.
+        systems = [(result["system"], result["shards"], result["round"]) for result in found["results"]]
+        first = [("strict", 0, 0), ("async", 0, 0), ("strict", 16, 0), ("strict", 1, 0), ("strict", 0, 0), ("disk", 0, 0)]
+        same(systems, first + [(system, shards, 1) for system, shards, _ in reversed(first)], "what was measured")
+        for result in found["results"]:
+            if result["system"] != "disk":
+                sane(result)
+                check(result["server_cpu_us_per_request"] >= 0 and result["sent"] >= result["requests"], "%r", result)
+        shards = [result for result in found["results"] if result["shards"]]
+        same({result["streams"] for result in shards}, {1024}, "keys")
+        # The ratios are those of the results.
+        rates = [[r["requests_per_second"] for r in found["results"] if r["system"] == system and r["load"]["pipeline"] == 16]
+                 for system in ("strict", "async")]
+        ratios = [ours / theirs for ours, theirs in zip(*rates)]
+        same((found["rows"][0]["ratio"]["least"], found["rows"][0]["ratio"]["greatest"]), (min(ratios), max(ratios)), "ratio")
+
+
+def test_table():
+    with emptied() as place:
+        out, _ = compare(place, "--rows", "strict-async", "--rounds", 1)
+        line = [line for line in out.splitlines() if line.startswith("strict-async ")]
+        check(len(line) == 1 and " 0.5 " in line[0] and " 0.8 " in line[0], "the row: %s", out)
+        check("ironwald async" in out and "p50 / p99" in out, "the table: %s", out)
+        out, _ = compare(place, "--only", "ironwald", "--connections", 2, "--pipeline", "1,3", "--rounds", 1)
+        check("\n2 x 1 " in out and "\n2 x 3 " in out, "the grid: %s", out)
+
+
+def test_what_is_missing_is_said():
+    with emptied() as place:
+        options = ["--redis", "/nonexistent/redis-server", "--postgres", "/nonexistent"]
+        out, _ = compare(place, "--rows", "strict-1,postgres-1,disk-1", "--rounds", 1, "--json", "-", *options)
+        found = json.loads(out)
+        same([row["name"] for row in found["rows"]], ["disk-1"], "rows")
+        same([row["row"] for row in found["skipped"]], ["strict-1", "postgres-1"], "skipped")
+        check("redis-server" in found["skipped"][0]["why"] and "PostgreSQL" in found["skipped"][1]["why"], "%r",
+              found["skipped"])
+        out, _ = compare(place, "--rows", "strict-1", "--rounds", 1, *options)
+        check("strict-1 is left out: /nonexistent/redis-server" in out, "the table: %s", out)
+        _, err = compare(place, "--rounds", 1, *options, status=FAILED)
+        check("/nonexistent/redis-server is not installed" in err, "a grid: %s", err)
+        _, err = compare(place, "--rows", "strict-1,strict-2", status=USAGE)
+        check("no row strict-2" in err, "%s", err)
+
+
+def test_rows_against_others():
+    """Each row that is left out is one whose other side is not installed."""
+    with emptied() as place:
+        os.chmod(place, 0o711)  # PostgreSQL is run by another user, if we are root
+        out, _ = compare(place, "--rows", "strict-1,postgres-1,sqlite-1", "--rounds", 1, "--json", "-")
+        found = json.loads(out)
+        if not found["rows"]:
+            raise Skipped("; ".join(row["why"] for row in found["skipped"]))
+        for row in found["rows"]:
+            for key in ("ours", "theirs", "ratio"):
+                ordered(row[key])
+        same(len(found["rows"]) + len(found["skipped"]), 3, "rows")
+
+
+def test_ratios_and_goals():
+    """Made-up results, so that what is right is known."""
+    from compare_rows import ROWS, evaluate, in_order
+
+    def evaluated(name, ours, theirs):
+        row = ROWS[name]
+        return evaluate(row, [{row.ours: {row.figure: a}, row.theirs: {row.figure: b}} for a, b in zip(ours, theirs)])
+
+    row = evaluated("strict-1", [100, 300, 200], [100, 100, 100])
+    same((row["ratio"], row["reached"]), ({"median": 2, "least": 1, "greatest": 3}, "aim"), "ratio of each round")
+    # The median of the ratios, not the ratio of the medians.
+    same(evaluated("strict-1", [10, 20, 90], [10, 100, 90])["ratio"]["median"], 1, "ratio of neighbours")
+    for name, ratio, reached in [
+        ("strict-64x16", 2.4, "below"), ("strict-64x16", 2.5, "floor"), ("strict-64x16", 4, "aim"),
+        ("p99-64", 1.1, "below"), ("p99-64", 1.0, "floor"), ("p99-64", 0.7, "aim"),
+        ("cpu-64x16", 0.61, "below"), ("cpu-64x16", 0.3, "aim"), ("disk-1", 0.1, None),
+    ]:
+        same(evaluated(name, [ratio], [1])["reached"], reached, "%s at %g" % (name, ratio))
+    for name, row in ROWS.items():
+        same((name, row.floor is None), (row.name, row.aim is None), "a row's name; floor and aim")
+    measurements = in_order(list(ROWS.values()))
+    same(len(measurements), len(set(measurements)), "measurements")
+
+
+# ---- load, as compare uses it ----
+
+
+def load(daemon, *options, status=0):
+    out, err = run(program("load"), "--tcp", "%s:%d" % daemon.tcp, "--json", "--warmup", 0, *options, status=status)
+    return json.loads(out) if out else err
+
+
+def test_entries_of_an_earlier_run():
+    with directory() as place, Daemon(place) as daemon:
+        same(load(daemon, "--mode", "iter", "--prefill", 1000, "--count", 1)["errors"], 0, "errors")
+        with daemon.client() as client:
+            same(client.stream_info("bench-000000")["end"], 1000, "entries")
+            for mode, batch, entries in (("get", 1, 500), ("iter", 100, 50000)):
+                result = load(daemon, "--mode", mode, "--prefilled", 1000, "--count", 500, "--duration", 60, "--batch", batch)
+                sane(result)
+                same((result["requests"], result["entries"]), (500, entries), mode)
+            same(client.stream_info("bench-000000")["end"], 1000, "entries, as before")
+        result = load(daemon, "--mode", "get", "--prefilled", 100000, "--count", 500, "--duration", 60, status=FAILED)
+        check(result["errors"] > 0, "what is not there was read: %r", result)
+        check("--prefilled is for" in load(daemon, "--prefilled", 10, status=USAGE), "appends do not read")
+
+
+# ---- programs that need no server ----
+
+
+def test_disk():
+    with emptied() as place:
+        for size in (1, 100, 70000):
+            out, _ = run(program("disk"), "--dir", place, "--bytes", size, "--duration", 0.1, "--warmup", 0, "--json")
+            result = json.loads(out)
+            sane(result)
+            same((result["target"], result["payload_bytes"]), ("disk", size), "target, bytes")
+        out, _ = run(program("disk"), "--dir", place, "--duration", 0.05)
+        check(out.startswith("disk: 100 B: "), "%r", out)
+        usage(program("disk"), place)
+
+
+def test_sqlite():
+    with emptied() as place:
+        out, _ = run(program("sqlite_load"), "--dir", place, "--duration", 0.1, "--json")
+        sane(json.loads(out))
+        usage(program("sqlite_load"), place)
+
+
+def usage(path, place):
+    for options, said in ((["--bytes", "0"], "from 1 to"), (["--duration", "nan"], "seconds from"), ([], "--dir is needed"),
+                          (["--dir", place, "word"], "what is this"), (["--nonsense"], "--help tells")):
+        out, err = run(path, *options, status=USAGE)
+        check(out == "" and said in err, "%r: %r %r", options, out, err)
+    out, _ = run(path, "--help")
+    check("--duration" in out, "help: %r", out)
+
+
+harness.main(harness.cases_of(globals()))
