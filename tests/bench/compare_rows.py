@@ -89,11 +89,15 @@ ROWS = {row.name: row for row in _rows()}
 
 
 def in_order(rows):
-    """What is to be measured for these rows, each once, so that those of a row are neighbours or nearly so."""
+    """What is to be measured for these rows, each once. What is in several rows stands between its counterparts, those
+    of the first rows next to it, so that the two sides of a row are neighbours or nearly so."""
     wanted = {}
     for row in rows:
-        wanted.setdefault(row.ours)
-        wanted.setdefault(row.theirs)
+        sides = [(other.ours, other.theirs) for other in rows]
+        others = list(dict.fromkeys(
+            theirs if ours == row.ours else ours for ours, theirs in sides if row.ours in (ours, theirs)))
+        for measurement in [*others[1::2][::-1], row.ours, *others[0::2], row.theirs]:
+            wanted.setdefault(measurement)
     return list(wanted)
 
 

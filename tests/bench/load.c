@@ -24,8 +24,9 @@ static double us_at(const struct histogram *latency_ns, double share)
 }
 
 /* sent: all requests, with those of the warmup and what was answered after the end.
+ * shard_count, sync_mode: as the server's greeting has them; Redis has none.
  * generator_cpu: the share of one core that this program took itself; near 1, it and not the server is the bound. */
-static void report(const struct load_options *options, uint64_t elapsed_ns)
+static void report(const struct load_options *options, const struct server_facts *facts, uint64_t elapsed_ns)
 {
 	const struct bench_plan *plan = &options->plan;
 	const struct figures *figures = &result.figures[options->mode];
@@ -39,16 +40,17 @@ static void report(const struct load_options *options, uint64_t elapsed_ns)
 	if (options->json)
 		printf("{\"target\": \"%s\", \"mode\": \"%s\", \"connections\": %" PRIu64 ", \"pipeline\": %" PRIu64
 		       ", \"payload_bytes\": %" PRIu64 ", \"batch_count\": %" PRIu64 ", \"streams\": %" PRIu64
+		       ", \"by_key\": %s, \"shard_count\": %" PRIu32 ", \"sync_mode\": \"%s\""
 		       ", \"sync\": %s, \"seconds\": %.6f, \"sent\": %" PRIu64 ", \"requests\": %" PRIu64
 		       ", \"entries\": %" PRIu64
 		       ", \"requests_per_second\": %.1f, \"entries_per_second\": %.1f, \"mib_per_second\": %.2f"
 		       ", \"p50_us\": %.1f, \"p99_us\": %.1f, \"p999_us\": %.1f, \"max_us\": %.1f"
 		       ", \"wakeups\": %" PRIu64 ", \"generator_cpu\": %.3f, \"errors\": %" PRIu64 "}\n",
 			target, mode, plan->connections_count, plan->pipeline, plan->payload_bytes, plan->batch_count,
-			plan->names_count, plan->sync ? "true" : "false", seconds, result.sent + warmup_sent,
-			figures->answers, figures->entries, rate, entry_rate, mib_rate, us_at(latency_ns, 0.5),
-			us_at(latency_ns, 0.99), us_at(latency_ns, 0.999), max_us, result.wakeups, generator_cpu,
-			errors_count);
+			plan->names_count, plan->by_key ? "true" : "false", facts->shard_count, facts->sync_mode,
+			plan->sync ? "true" : "false", seconds, result.sent + warmup_sent, figures->answers,
+			figures->entries, rate, entry_rate, mib_rate, us_at(latency_ns, 0.5), us_at(latency_ns, 0.99),
+			us_at(latency_ns, 0.999), max_us, result.wakeups, generator_cpu, errors_count);
 	else
 		printf("%s %s: %" PRIu64 " connections x %" PRIu64 ", %" PRIu64 " B x %" PRIu64 ", %" PRIu64
 		       " streams: %.0f requests/s, %.0f entries/s, %.1f MiB/s; p50 %.0f us, p99 %.0f us, p99.9 %.0f us"
@@ -91,7 +93,8 @@ static void take_for_filled(struct traffic *traffic, const struct requests *requ
 		traffic_extents(traffic)[log] = (struct extent){.first = 0, .end = count};
 }
 
-static int run(struct traffic *traffic, const struct load_options *options, const struct target *target)
+static int run(struct traffic *traffic, const struct load_options *options, const struct target *target,
+	const struct server_facts *facts)
 {
 	struct phase phase = {.request_count = UINT64_MAX};
 	if (options->plan.prefill_count > 0 && prefill(traffic, options, target) != 0)
@@ -104,7 +107,7 @@ static int run(struct traffic *traffic, const struct load_options *options, cons
 	phase.request_count = options->request_count;
 	if (run_phase(traffic, &phase, options->duration_ns) != 0)
 		return -1;
-	report(options, result.ended_ns - phase.begin_ns);
+	report(options, facts, result.ended_ns - phase.begin_ns);
 	return 0;
 }
 
@@ -117,7 +120,7 @@ int main(int argc, char **argv)
 	const struct target *target = options.redis ? &target_redis : &target_ironwald;
 	atomic_int stop = STOP_NOT;
 	struct fault fault = {0};
-	struct server_facts facts;
+	struct server_facts facts = {0};
 	struct requests *requests = NULL;
 	struct traffic *traffic = NULL;
 	if (probe_server(&options.plan, target, &facts, &fault) == 0) {
@@ -133,7 +136,7 @@ int main(int argc, char **argv)
 		take_for_filled(traffic, requests, options.prefilled_count);
 	if (traffic == NULL)
 		fprintf(stderr, "load: %s\n", fault.text);
-	int outcome = traffic != NULL ? run(traffic, &options, target) : -1;
+	int outcome = traffic != NULL ? run(traffic, &options, target, &facts) : -1;
 	traffic_free(traffic);
 	requests_free(requests);
 	return outcome == 0 && errors_count == 0 ? 0 : 1;
