@@ -90,7 +90,10 @@ def test_rows():
                 sane(result)
                 check(result["server_cpu_us_per_request"] >= 0 and result["sent"] >= result["requests"], "%r", result)
         shards = [result for result in found["results"] if result["shards"]]
-        same({result["streams"] for result in shards}, {1024}, "keys")
+        same({(result["streams"], result["by_key"]) for result in shards}, {(1024, True)}, "keys")
+        for result in found["results"][:5]:
+            same(result["sync_mode"], result["system"], "sync_mode")
+            same(result["shard_count"], result["shards"] or 4, "shards")
         # The ratios are those of the results.
         rates = [[r["requests_per_second"] for r in found["results"] if r["system"] == system and r["load"]["pipeline"] == 16]
                  for system in ("strict", "async")]
@@ -161,6 +164,9 @@ def test_ratios_and_goals():
         same((name, row.floor is None), (row.name, row.aim is None), "a row's name; floor and aim")
     measurements = in_order(list(ROWS.values()))
     same(len(measurements), len(set(measurements)), "measurements")
+    for row in ROWS.values():
+        apart = abs(measurements.index(row.ours) - measurements.index(row.theirs))
+        check(0 < apart <= 4, "%s is measured %d apart", row.name, apart)
 
 
 # ---- load, as compare uses it ----
@@ -184,6 +190,121 @@ def test_entries_of_an_earlier_run():
         result = load(daemon, "--mode", "get", "--prefilled", 100000, "--count", 500, "--duration", 60, status=FAILED)
         check(result["errors"] > 0, "what is not there was read: %r", result)
         check("--prefilled is for" in load(daemon, "--prefilled", 10, status=USAGE), "appends do not read")
+
+
+# ---- the engine without sockets ----
+
+
+def engine(root, *options, status=0):
+    out, err = run(program("engine"), "--root-path", root, "--json", "--duration", 0.2, "--warmup", 0.05, *options,
+                   status=status)
+    return json.loads(out) if out else err
+
+
+def stream_entries(place, root, name):
+    """What the daemon finds in what the engine left."""
+    with Daemon(place, root=root) as daemon, daemon.client() as client:
+        return [entry for _, entry in client.scan(name)]
+
+
+def worked(result, syncs):
+    check((result["groups"] > 0) and result["group_requests"]["mean"] >= 1, "groups: %r", result)
+    check(result["group_requests"]["p50"] <= result["group_requests"]["p99"], "group sizes: %r", result)
+    check(syncs or result["file_syncs"] + result["journal_syncs"] <= 2, "synced though it is async: %r", result)
+    check(not syncs or 0 < result["file_syncs"] + result["journal_syncs"] <= result["groups"] + 2, "syncs: %r", result)
+    check(result["cpu_us_per_request"] > 0 and 0 < result["loop_cpu"] <= 1.1, "CPU: %r", result)
+
+
+def test_engine_appends():
+    with directory() as place:
+        root = os.path.join(place, "engine")
+        result = engine(root, "--clients", 4, "--depth", 3, "--payload", 33, "--batch", 2)
+        sane(result)
+        worked(result, syncs=True)
+        same((result["entries"], result["sync_mode"]), (2 * result["requests"], "strict"), "entries, sync_mode")
+        check(result["group_requests"]["mean"] <= 12, "more requests in a group than are in flight: %r", result)
+        check(result["appended"] > result["entries"], "the warmup is not counted: %r", result)
+        entries = stream_entries(place, root, "bench-000000")
+        same((len(entries), {len(entry) for entry in entries}), (result["appended"], {33}), "entries, lengths")
+        # What was there stays, and entries differ; the groups are those of the measurement.
+        more = engine(root)
+        check(more["groups"] <= more["requests"] + 2, "more groups than requests one by one: %r", more)
+        same(len(stream_entries(place, root, "bench-000000")), result["appended"] + more["appended"], "entries")
+        check(len(set(entries)) > len(entries) / 2, "entries that differ: %d of %d", len(set(entries)), len(entries))
+
+
+def test_engine_modes():
+    with directory() as place:
+        root = os.path.join(place, "engine")
+        result = engine(root, "--sync-mode", "async", "--clients", 8, "--streams", 20)
+        sane(result)
+        worked(result, syncs=False)
+        with Daemon(place, root=root) as daemon, daemon.client() as client:
+            streams = list(client.streams("bench-"))
+            same(streams, ["bench-%06d" % i for i in range(20)], "streams")
+            same(sum(client.stream_info(name)["end"] for name in streams), result["appended"], "entries")
+        root = os.path.join(place, "shards")
+        result = engine(root, "--shards", 3, "--depth", 10)
+        worked(result, syncs=True)
+        same((result["by_shard"], result["streams"]), (True, 3), "by_shard, streams")
+        with Daemon(place, "--shard-count=3", root=root) as daemon, daemon.client() as client:
+            same(sum(client.stream_info("shard_%02d" % i)["end"] for i in range(3)), result["appended"], "entries")
+
+
+def test_engine_reads():
+    with directory() as place:
+        for op, batch in (("get", 1), ("iter", 70)):
+            result = engine(os.path.join(place, op), "--op", op, "--batch", batch, "--prefill", 1500, "--streams", 3)
+            sane(result)
+            same((result["appended"], result["entries"]), (6000, batch * result["requests"]), "appended, entries")
+
+
+def test_engine_usage():
+    with directory() as place:
+        root = os.path.join(place, "engine")
+        for options, said in ((["--clients", 0], "from 1 to"), (["--sync-mode", "lazy"], "strict, batch_only or async"),
+                              (["--op", "put"], "append, get or iter"), (["--batch", 2, "--op", "get"], "--batch is for"),
+                              (["--clients", 1000000, "--depth", 2], "--clients times --depth"),
+                              (["--payload", 8000000, "--depth", 200], "1 GiB"), (["word"], "what is this")):
+            check(said in engine(root, *options, status=USAGE), "%r", options)
+        check(not os.path.exists(root), "made before all was known")
+        _, err = run(program("engine"), status=USAGE)
+        check("--root-path is needed" in err, "%r", err)
+        with open(root, "w"):
+            pass
+        check(root in engine(root, status=FAILED), "a file in the way")
+        out, _ = run(program("engine"), "--root-path", os.path.join(place, "lines"), "--duration", 0.05)
+        check(out.startswith("engine strict append: 1 clients x 1") and " groups/s" in out, "%s", out)
+
+
+# ---- starts and neighbours ----
+
+
+def test_starts():
+    with emptied() as place:
+        options = ["--dir", place, "--rounds", 1, "--entries", 1000, "--many-entries", 5000, "--streams", 30]
+        out, _ = script("starts", *options, "--json")
+        found = json.loads(out)
+        for key in ("start_s", "many_start_s", "streams_start_s", "streams_clean_start_s", "many_ratio"):
+            ordered(found[key])
+        same((found["entries"], found["many_entries"], found["streams"]), (1000, 5000, 30), "sizes")
+        check(found["empty_rss_bytes"] > 100000, "memory: %r", found)
+        out, _ = script("starts", *options)
+        check("start after SIGKILL, 5000 entries" in out and "under 1024 B" in out, "the table: %s", out)
+
+
+def test_neighbours():
+    with emptied() as place:
+        options = ["--dir", place, "--rounds", 1, "--seconds", 0.2, "--data-bytes", 20000000, "--silent", 2]
+        table = json.loads(script("neighbours", *options, "--json")[0])
+        same([row["kind"] for row in table],
+             ["alone", "silent", "warm scan", "cold scan", "disk alone", "disk, files read"], "rows")
+        for row in table:
+            check(0 < row["p50_us"] <= row["p99_us"] and row["requests_per_second"] > 0, "%r", row)
+            ordered(row["p99_ratio"])
+        same([table[i]["p99_ratio"]["median"] for i in (0, 4)], [1, 1], "ratio to itself")
+        out, _ = script("neighbours", *options)
+        check("\nsilent " in out and "disk MiB/s" in out, "the table: %s", out)
 
 
 # ---- programs that need no server ----
