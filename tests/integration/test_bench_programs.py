@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import harness
 from harness import DEADLINE_S, Daemon, Skipped, check, directory, same
@@ -207,22 +208,26 @@ def stream_entries(place, root, name):
         return [entry for _, entry in client.scan(name)]
 
 
-def worked(result, syncs):
+def syncs_of(result):
+    return result["file_syncs"] + result["journal_syncs"]
+
+
+def worked(result):
     check((result["groups"] > 0) and result["group_requests"]["mean"] >= 1, "groups: %r", result)
     check(result["group_requests"]["p50"] <= result["group_requests"]["p99"], "group sizes: %r", result)
-    check(syncs or result["file_syncs"] + result["journal_syncs"] <= 2, "synced though it is async: %r", result)
-    check(not syncs or 0 < result["file_syncs"] + result["journal_syncs"] <= result["groups"] + 2, "syncs: %r", result)
     check(result["cpu_us_per_request"] > 0 and 0 < result["loop_cpu"] <= 1.1, "CPU: %r", result)
 
 
 def test_engine_appends():
     with directory() as place:
         root = os.path.join(place, "engine")
-        result = engine(root, "--clients", 4, "--depth", 3, "--payload", 33, "--batch", 2)
+        result = engine(root, "--clients", 2, "--depth", 50, "--payload", 33, "--batch", 2)
         sane(result)
-        worked(result, syncs=True)
+        worked(result)
+        check(0 < syncs_of(result) <= result["groups"] + 2, "syncs: %r", result)
         same((result["entries"], result["sync_mode"]), (2 * result["requests"], "strict"), "entries, sync_mode")
-        check(result["group_requests"]["mean"] <= 12, "more requests in a group than are in flight: %r", result)
+        # What waits during a sync is the next group: two of them are all that is in flight.
+        check(result["group_requests"]["mean"] <= 100 and result["group_requests"]["p99"] >= 31, "groups: %r", result)
         check(result["appended"] > result["entries"], "the warmup is not counted: %r", result)
         entries = stream_entries(place, root, "bench-000000")
         same((len(entries), {len(entry) for entry in entries}), (result["appended"], {33}), "entries, lengths")
@@ -238,17 +243,28 @@ def test_engine_modes():
         root = os.path.join(place, "engine")
         result = engine(root, "--sync-mode", "async", "--clients", 8, "--streams", 20)
         sane(result)
-        worked(result, syncs=False)
+        worked(result)
         with Daemon(place, root=root) as daemon, daemon.client() as client:
             streams = list(client.streams("bench-"))
             same(streams, ["bench-%06d" % i for i in range(20)], "streams")
-            same(sum(client.stream_info(name)["end"] for name in streams), result["appended"], "entries")
+            ends = [client.stream_info(name)["end"] for name in streams]
+            same(sum(ends), result["appended"], "entries")
+            check(max(ends) < sum(ends) / 2, "they go to all streams: %r", ends)
         root = os.path.join(place, "shards")
         result = engine(root, "--shards", 3, "--depth", 10)
-        worked(result, syncs=True)
+        worked(result)
         same((result["by_shard"], result["streams"]), (True, 3), "by_shard, streams")
         with Daemon(place, "--shard-count=3", root=root) as daemon, daemon.client() as client:
             same(sum(client.stream_info("shard_%02d" % i)["end"] for i in range(3)), result["appended"], "entries")
+
+
+def test_engine_async():
+    """One sync of the stream a second, however long this takes."""
+    with directory() as place:
+        began = time.monotonic()
+        result = engine(os.path.join(place, "engine"), "--sync-mode", "async")
+        most = time.monotonic() - began + 2
+        check(syncs_of(result) <= most < result["groups"], "%d syncs, at most %f: %r", syncs_of(result), most, result)
 
 
 def test_engine_reads():
@@ -317,6 +333,8 @@ def test_disk():
             result = json.loads(out)
             sane(result)
             same((result["target"], result["payload_bytes"]), ("disk", size), "target, bytes")
+            longest = 0.1 + result["max_us"] / 1e6
+            check(0.1 <= result["seconds"] <= longest * 1.02 + 0.001, "more was counted than was measured: %r", result)
         out, _ = run(program("disk"), "--dir", place, "--duration", 0.05)
         check(out.startswith("disk: 100 B: "), "%r", out)
         usage(program("disk"), place)
