@@ -9,6 +9,7 @@ import glob
 import json
 import os
 import pwd
+import random
 import shutil
 import socket
 import subprocess
@@ -82,9 +83,12 @@ def cpu_seconds(pid):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range from which the system gives ports, so that nobody is given it before the server has it."""
+    for port in random.sample(range(20000, 32000), 1000):
+        with contextlib.closing(socket.socket()) as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise Failed("no free port from 20000 to 32000")
 
 
 def can_connect(unix_path, port):
@@ -263,11 +267,12 @@ def postgres_measure(arguments, measurement):
 
         run("initdb", "--pgdata", cluster, "--auth", "trust", "--username", "bench", "--no-locale", "--encoding", "UTF8",
             "--no-sync")
-        at = ["--host", directory if arguments.transport == "unix" else "127.0.0.1", "--port", str(port),
+        unix = arguments.transport == "unix"
+        at = ["--host", directory if unix else "127.0.0.1", "--port", str(port),
               "--username", "bench"]
         # Durability is that of its defaults: fsync and synchronous_commit are on.
         command = [os.path.join(path, "postgres"), "-D", cluster, "-p", str(port), "-k", directory,
-                   "-c", "listen_addresses=127.0.0.1", "-c", "max_connections=%d" % (load.connections + 10)]
+                   "-c", "listen_addresses=" + ("" if unix else "127.0.0.1"), "-c", "max_connections=%d" % (load.connections + 10)]
         is_ready = lambda: subprocess.run(  # noqa: E731
             [os.path.join(path, "psql"), *at, "postgres", "-c", "SELECT 1"], **how).returncode == 0
         with process(command, directory, "PostgreSQL", is_ready, cwd=directory, **user):

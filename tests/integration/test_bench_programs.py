@@ -133,7 +133,7 @@ def test_rows_against_others():
     """Each row that is left out is one whose other side is not installed."""
     with emptied() as place:
         os.chmod(place, 0o711)  # PostgreSQL is run by another user, if we are root
-        out, _ = compare(place, "--rows", "strict-1,postgres-1,sqlite-1", "--rounds", 1, "--json", "-")
+        out, _ = compare(place, "--rows", "strict-1,postgres-1,sqlite-1", "--rounds", 1, "--transport", "unix", "--json", "-")
         found = json.loads(out)
         if not found["rows"]:
             raise Skipped("; ".join(row["why"] for row in found["skipped"]))
