@@ -1,4 +1,4 @@
-"""A daemon of one's own for a script that measures: how long it took to be ready, what memory it holds, and its load."""
+"""A daemon of one's own for a script that measures: how long it took to be ready, its memory, and its load."""
 
 import json
 import os

@@ -70,7 +70,8 @@ def _rows():
               Measurement("everysec", get_load), 1.0, 2, against="XRANGE id id")
     for key in ("1", "16", "64"):
         text, load = APPENDS[key]
-        yield Row("postgres-" + key, "strict append, " + text, Measurement("strict", load), Measurement("postgres", load))
+        ours, theirs = Measurement("strict", load), Measurement("postgres", load)
+        yield Row("postgres-" + key, "strict append, " + text, ours, theirs)
     yield Row("sqlite-1", "strict append, 1 connection", Measurement("strict", Load()), Measurement("sqlite", Load()))
     for key in ("1", "64", "64x16"):
         text, load = APPENDS[key]
@@ -81,8 +82,8 @@ def _rows():
 def _shards(name, what, system, load):
     keyed = dataclasses.replace(load, keys=KEYS)
     figure = "entries_per_second" if load.batch > 1 else "requests_per_second"
-    return Row(name, what, Measurement(system, keyed, shards=16), Measurement(system, keyed, shards=1), 0.7, 1.0, figure,
-               "1 shard")
+    ours, theirs = Measurement(system, keyed, shards=16), Measurement(system, keyed, shards=1)
+    return Row(name, what, ours, theirs, 0.7, 1.0, figure, "1 shard")
 
 
 ROWS = {row.name: row for row in _rows()}
