@@ -1,7 +1,5 @@
 #include "buf.h"
 
-#include <string.h>
-
 int buf_set_capacity(struct buf *buf, size_t cap)
 {
 	if (cap < buf->len)
@@ -20,10 +18,8 @@ int buf_set_capacity(struct buf *buf, size_t cap)
 	return 0;
 }
 
-int buf_reserve(struct buf *buf, size_t extra)
+int buf_grow(struct buf *buf, size_t extra)
 {
-	if (extra <= buf->cap - buf->len)
-		return 0;
 	if (extra > SIZE_MAX / 2 - buf->len)
 		return -1;
 	size_t cap = buf->cap + buf->cap / 2;
@@ -32,17 +28,6 @@ int buf_reserve(struct buf *buf, size_t extra)
 	if (cap < buf->len + extra)
 		cap = buf->len + extra;
 	return buf_set_capacity(buf, cap);
-}
-
-int buf_append(struct buf *buf, const void *bytes, size_t len)
-{
-	if (len == 0)
-		return 0;
-	if (buf_reserve(buf, len) != 0)
-		return -1;
-	memcpy(buf->data + buf->len, bytes, len);
-	buf->len += len;
-	return 0;
 }
 
 void buf_consume(struct buf *buf, size_t count)

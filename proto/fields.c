@@ -31,7 +31,22 @@ static enum key key_from_name(struct span name)
 
 void mp_write_key(struct mp_writer *writer, enum key key)
 {
-	mp_write_str(writer, key_names[key]);
+	static const uint8_t lengths[KEY_TOTAL] = {
+#define KEY(suffix, name) [KEY_##suffix] = sizeof(name) - 1,
+#include "keys.def"
+#undef KEY
+	};
+	mp_write_str_len(writer, key_names[key], lengths[key]);
+}
+
+/* A key of any length: none of ours has it, but it may be there. */
+static int read_name(struct mp_reader *reader, struct span *ret_name)
+{
+	struct mp_value name;
+	if (mp_read(reader, &name) != 0 || name.type != MP_STR)
+		return -1;
+	*ret_name = name.bytes;
+	return 0;
 }
 
 int fields_read(struct fields *fields, struct mp_reader *reader, enum error_code blame)
@@ -52,11 +67,12 @@ int fields_read_within(struct fields *fields, struct mp_reader *reader, struct m
 	if (mp_budget_is_over(budget))
 		return -1;
 	for (uint32_t i = 0; i < header.count; i++) {
-		struct mp_value name;
-		struct span value;
-		if (mp_read(&at, &name) != 0 || name.type != MP_STR || mp_read_span_within(&at, budget, &value) != 0)
+		struct span name, bytes, value;
+		if (!mp_read_fixstr(&at, &name) && read_name(&at, &name) != 0)
 			return -1;
-		enum key key = key_from_name(name.bytes);
+		if (!mp_read_short_bytes(&at, &bytes, &value) && mp_read_span_within(&at, budget, &value) != 0)
+			return -1;
+		enum key key = key_from_name(name);
 		if (key == KEY_TOTAL)
 			continue;
 		uint64_t bit = UINT64_C(1) << key;
@@ -321,23 +337,12 @@ bool pair_iter_next(struct pair_iter *iter, struct span *ret_key, struct span *r
  */
 static inline bool read_u64(struct mp_reader *reader, uint64_t *ret_value)
 {
-	const uint8_t *at = reader->at;
-	size_t left = (size_t)(reader->end - at);
 	struct mp_value value;
-	if (left >= 1 && at[0] < 0x80) {
-		*ret_value = at[0];
-		reader->at += 1;
-	} else if (left >= 3 && at[0] == 0xcd) {
-		*ret_value = (uint64_t)at[1] << 8 | at[2];
-		reader->at += 3;
-	} else if (left >= 5 && at[0] == 0xce) {
-		*ret_value = (uint64_t)at[1] << 24 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 8 | at[4];
-		reader->at += 5;
-	} else {
-		if (mp_read(reader, &value) != 0 || value.type != MP_UINT)
-			return false;
-		*ret_value = value.u64;
-	}
+	if (mp_read_short_uint(reader, ret_value))
+		return true;
+	if (mp_read(reader, &value) != 0 || value.type != MP_UINT)
+		return false;
+	*ret_value = value.u64;
 	return true;
 }
 

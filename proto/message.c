@@ -29,6 +29,14 @@ static uint32_t peek_msgid(struct span payload)
 static int message_head(struct mp_reader *reader, uint32_t *ret_count, uint64_t *ret_type)
 {
 	struct mp_value header, type;
+	const uint8_t *at = reader->at;
+	/* A request as everybody sends it. What is cut short behind it is found where it is read. */
+	if (reader->end - at > 4 && at[0] == 0x94 && at[1] == TYPE_REQUEST) {
+		*ret_count = 4;
+		*ret_type = TYPE_REQUEST;
+		reader->at = at + 2;
+		return 0;
+	}
 	if (mp_read(reader, &header) != 0 || header.type != MP_ARRAY)
 		return -1;
 	if (header.count == 0 || mp_read(reader, &type) != 0 || type.type != MP_UINT)
@@ -41,6 +49,11 @@ static int message_head(struct mp_reader *reader, uint32_t *ret_count, uint64_t 
 static int read_msgid(struct mp_reader *reader, uint32_t *ret_msgid)
 {
 	struct mp_value msgid;
+	uint64_t number;
+	if (mp_read_short_uint(reader, &number)) {
+		*ret_msgid = (uint32_t)number;
+		return 0;
+	}
 	if (mp_read(reader, &msgid) != 0 || msgid.type != MP_UINT || msgid.u64 > UINT32_MAX)
 		return -1;
 	*ret_msgid = (uint32_t)msgid.u64;
@@ -85,6 +98,7 @@ int request_decode(struct span payload, struct request *ret_request, struct erro
 	uint32_t count;
 	uint64_t type;
 	struct mp_value method;
+	struct span name;
 	struct mp_budget budget = {.limit = REQUEST_VALUES_MAX};
 
 	ret_request->msgid = 0;
@@ -99,10 +113,13 @@ int request_decode(struct span payload, struct request *ret_request, struct erro
 	} else {
 		goto fail;
 	}
-	if (mp_read(&reader, &method) != 0 || method.type != MP_STR)
-		goto fail;
-	ret_request->method_name = method.bytes;
-	ret_request->method = method_from_name(method.bytes.data, method.bytes.len);
+	if (!mp_read_fixstr(&reader, &name)) {
+		if (mp_read(&reader, &method) != 0 || method.type != MP_STR)
+			goto fail;
+		name = method.bytes;
+	}
+	ret_request->method_name = name;
+	ret_request->method = method_from_name(name.data, name.len);
 	if (fields_read_within(&ret_request->params, &reader, &budget, ERR_BAD_REQUEST) != 0) {
 		if (!mp_budget_is_over(&budget))
 			goto fail;
@@ -173,30 +190,21 @@ fail:
 
 void request_begin(struct mp_writer *writer, uint32_t msgid, enum method method, size_t param_count)
 {
-	frame_begin(writer);
-	mp_write_array(writer, 4);
-	mp_write_u64(writer, TYPE_REQUEST);
-	mp_write_u64(writer, msgid);
+	frame_begin_message(writer, TYPE_REQUEST, msgid);
 	mp_write_str(writer, method_name(method));
 	mp_write_map(writer, param_count);
 }
 
 void response_begin(struct mp_writer *writer, uint32_t msgid, size_t field_count)
 {
-	frame_begin(writer);
-	mp_write_array(writer, 4);
-	mp_write_u64(writer, TYPE_RESPONSE);
-	mp_write_u64(writer, msgid);
+	frame_begin_message(writer, TYPE_RESPONSE, msgid);
 	mp_write_nil(writer);
 	mp_write_map(writer, field_count);
 }
 
 void response_error_begin(struct mp_writer *writer, uint32_t msgid, const struct error *err, size_t extra_count)
 {
-	frame_begin(writer);
-	mp_write_array(writer, 4);
-	mp_write_u64(writer, TYPE_RESPONSE);
-	mp_write_u64(writer, msgid);
+	frame_begin_message(writer, TYPE_RESPONSE, msgid);
 	error_encode(writer, err, extra_count);
 }
 

@@ -300,6 +300,12 @@ static int read_single(struct span span, struct mp_value *ret_value)
 int mp_get_u64(struct span value, uint64_t *ret_u64)
 {
 	struct mp_value read;
+	struct mp_reader reader = mp_reader_of(value);
+	uint64_t number;
+	if (mp_read_short_uint(&reader, &number) && reader.at == reader.end) {
+		*ret_u64 = number;
+		return 0;
+	}
 	if (read_single(value, &read) != 0 || read.type != MP_UINT)
 		return -1;
 	*ret_u64 = read.u64;
@@ -318,6 +324,12 @@ int mp_get_bool(struct span value, bool *ret_boolean)
 int mp_get_str(struct span value, struct span *ret_bytes)
 {
 	struct mp_value read;
+	struct mp_reader reader = mp_reader_of(value);
+	struct span bytes;
+	if (mp_read_fixstr(&reader, &bytes) && reader.at == reader.end) {
+		*ret_bytes = bytes;
+		return 0;
+	}
 	if (read_single(value, &read) != 0 || read.type != MP_STR)
 		return -1;
 	*ret_bytes = read.bytes;
@@ -327,6 +339,12 @@ int mp_get_str(struct span value, struct span *ret_bytes)
 int mp_get_bytes(struct span value, struct span *ret_bytes)
 {
 	struct mp_value read;
+	struct mp_reader reader = mp_reader_of(value);
+	struct span bytes, encoded;
+	if (mp_read_short_bytes(&reader, &bytes, &encoded) && reader.at == reader.end) {
+		*ret_bytes = bytes;
+		return 0;
+	}
 	if (read_single(value, &read) != 0 || (read.type != MP_STR && read.type != MP_BIN))
 		return -1;
 	*ret_bytes = read.bytes;

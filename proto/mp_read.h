@@ -58,6 +58,71 @@ static inline struct mp_reader mp_reader_of(struct span span)
 
 int mp_read(struct mp_reader *reader, struct mp_value *ret_value);
 
+/*
+ * In line, the forms that small messages are made of; the rest, and what is malformed, is left to mp_read and mp_skip.
+ * False: it is something else or cut short, and the reader stands where it stood.
+ */
+
+/* str of up to 31 bytes: names of methods and keys. */
+static inline bool mp_read_fixstr(struct mp_reader *reader, struct span *ret_bytes)
+{
+	const uint8_t *at = reader->at;
+	if (at == reader->end || (*at & 0xe0) != 0xa0)
+		return false;
+	size_t len = *at & 0x1f;
+	if ((size_t)(reader->end - at) - 1 < len)
+		return false;
+	*ret_bytes = (struct span){at + 1, len};
+	reader->at = at + 1 + len;
+	return true;
+}
+
+/* uint of up to 32 bits, but for the 8-bit form. */
+static inline bool mp_read_short_uint(struct mp_reader *reader, uint64_t *ret_value)
+{
+	const uint8_t *at = reader->at;
+	size_t left = (size_t)(reader->end - at);
+	if (left >= 1 && at[0] < 0x80) {
+		*ret_value = at[0];
+		reader->at = at + 1;
+	} else if (left >= 3 && at[0] == 0xcd) {
+		*ret_value = (uint64_t)at[1] << 8 | at[2];
+		reader->at = at + 3;
+	} else if (left >= 5 && at[0] == 0xce) {
+		*ret_value = (uint64_t)at[1] << 24 | (uint64_t)at[2] << 16 | (uint64_t)at[3] << 8 | at[4];
+		reader->at = at + 5;
+	} else {
+		return false;
+	}
+	return true;
+}
+
+/* bin of up to 65535 bytes, str of up to 255; its own bytes, and those with the header. */
+static inline bool mp_read_short_bytes(struct mp_reader *reader, struct span *ret_bytes, struct span *ret_encoded)
+{
+	const uint8_t *at = reader->at;
+	size_t left = (size_t)(reader->end - at), header = 2, len;
+	if (left < 3) /* an empty bin at the very end is left to mp_read */
+		return false;
+	if (at[0] == 0xc4 || at[0] == 0xd9) {
+		len = at[1];
+	} else if ((at[0] & 0xe0) == 0xa0) {
+		header = 1;
+		len = at[0] & 0x1f;
+	} else if (at[0] == 0xc5) {
+		header = 3;
+		len = (size_t)at[1] << 8 | at[2];
+	} else {
+		return false;
+	}
+	if (len > left - header)
+		return false;
+	*ret_bytes = (struct span){at + header, len};
+	*ret_encoded = (struct span){at, header + len};
+	reader->at = at + header + len;
+	return true;
+}
+
 /* How many values may be passed: time and not only bytes, of which the smallest value has one. An array counts its
  * elements, a map twice its pairs, each when its header is met and before anything in it is looked at. */
 struct mp_budget {

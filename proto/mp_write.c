@@ -5,16 +5,35 @@
 
 #include "utf8.h"
 
-/* The packer's callback: everything that msgpack-c encodes comes through here. */
+/* Room for `most` bytes at the end of the buffer, to be written there and then given to `advance`. NULL: the writer has
+ * failed. */
+static inline uint8_t *room(struct mp_writer *writer, size_t most)
+{
+	if (writer->failed)
+		return NULL;
+	if (buf_reserve(writer->buf, most) != 0) {
+		writer->failed = true;
+		return NULL;
+	}
+	return writer->buf->data + writer->buf->len;
+}
+
+static inline void advance(struct mp_writer *writer, size_t len)
+{
+	writer->buf->len += len;
+}
+
+/* The packer's callback: what msgpack-c encodes comes through here. It does the forms that are rare; those of which
+ * every small request and answer is made are written in one go, as they are most of the time that either takes. */
 static int write_cb(void *arg, const char *bytes, size_t len)
 {
 	struct mp_writer *writer = arg;
-	if (writer->failed)
+	uint8_t *at = room(writer, len);
+	if (at == NULL)
 		return -1;
-	if (buf_append(writer->buf, bytes, len) != 0) {
-		writer->failed = true;
-		return -1;
-	}
+	if (len > 0)
+		memcpy(at, bytes, len);
+	advance(writer, len);
 	return 0;
 }
 
@@ -38,25 +57,65 @@ void mp_writer_init(struct mp_writer *writer, struct buf *buf)
 	*writer = (struct mp_writer){.buf = buf, .frame_at = buf->len};
 }
 
+static inline void write_byte(struct mp_writer *writer, uint8_t byte)
+{
+	uint8_t *at = room(writer, 1);
+	if (at == NULL)
+		return;
+	*at = byte;
+	advance(writer, 1);
+}
+
 void mp_write_nil(struct mp_writer *writer)
 {
-	msgpack_packer packer = packer_of(writer);
-	msgpack_pack_nil(&packer);
+	write_byte(writer, 0xc0);
 }
 
 void mp_write_bool(struct mp_writer *writer, bool value)
 {
-	msgpack_packer packer = packer_of(writer);
-	if (value)
-		msgpack_pack_true(&packer);
-	else
-		msgpack_pack_false(&packer);
+	write_byte(writer, value ? 0xc3 : 0xc2);
 }
+
+static inline void put_be(uint8_t *at, unsigned width, uint64_t value)
+{
+	for (unsigned i = 0; i < width; i++)
+		at[i] = (uint8_t)(value >> (8 * (width - 1 - i)));
+}
+
+/* The shortest form. Returns its length, 9 at most. */
+static inline size_t put_u64(uint8_t *at, uint64_t value)
+{
+	if (value < 0x80) {
+		at[0] = (uint8_t)value;
+		return 1;
+	}
+	if (value <= UINT8_MAX) {
+		at[0] = 0xcc;
+		at[1] = (uint8_t)value;
+		return 2;
+	}
+	if (value <= UINT16_MAX) {
+		at[0] = 0xcd;
+		put_be(at + 1, 2, value);
+		return 3;
+	}
+	if (value <= UINT32_MAX) {
+		at[0] = 0xce;
+		put_be(at + 1, 4, value);
+		return 5;
+	}
+	at[0] = 0xcf;
+	put_be(at + 1, 8, value);
+	return 9;
+}
+
+#define U64_MOST 9
 
 void mp_write_u64(struct mp_writer *writer, uint64_t value)
 {
-	msgpack_packer packer = packer_of(writer);
-	msgpack_pack_uint64(&packer, value);
+	uint8_t *at = room(writer, U64_MOST);
+	if (at != NULL)
+		advance(writer, put_u64(at, value));
 }
 
 void mp_write_i64(struct mp_writer *writer, int64_t value)
@@ -76,8 +135,28 @@ void mp_write_str(struct mp_writer *writer, const char *text)
 	mp_write_str_len(writer, text, strlen(text));
 }
 
+/* A header of `header` bytes, then the bytes. */
+static inline void write_bytes(struct mp_writer *writer, uint8_t first, size_t header, const void *bytes, size_t len)
+{
+	uint8_t *at = room(writer, header + len);
+	if (at == NULL)
+		return;
+	at[0] = first;
+	if (header > 1)
+		at[1] = (uint8_t)len;
+	if (len > 0)
+		memcpy(at + header, bytes, len);
+	advance(writer, header + len);
+}
+
+#define FIXSTR_MAX 31
+
 void mp_write_str_len(struct mp_writer *writer, const void *bytes, size_t len)
 {
+	if (len <= FIXSTR_MAX) {
+		write_bytes(writer, (uint8_t)(0xa0 | len), 1, bytes, len);
+		return;
+	}
 	if (!fits(writer, len))
 		return;
 	msgpack_packer packer = packer_of(writer);
@@ -87,6 +166,10 @@ void mp_write_str_len(struct mp_writer *writer, const void *bytes, size_t len)
 
 void mp_write_bin(struct mp_writer *writer, const void *bytes, size_t len)
 {
+	if (len <= UINT8_MAX) {
+		write_bytes(writer, 0xc4, 2, bytes, len);
+		return;
+	}
 	if (!fits(writer, len))
 		return;
 	msgpack_packer packer = packer_of(writer);
@@ -102,8 +185,14 @@ void mp_write_text(struct mp_writer *writer, const void *bytes, size_t len)
 		mp_write_bin(writer, bytes, len);
 }
 
+#define FIXCONTAINER_MAX 15
+
 void mp_write_array(struct mp_writer *writer, size_t count)
 {
+	if (count <= FIXCONTAINER_MAX) {
+		write_byte(writer, (uint8_t)(0x90 | count));
+		return;
+	}
 	if (!fits(writer, count))
 		return;
 	msgpack_packer packer = packer_of(writer);
@@ -112,6 +201,10 @@ void mp_write_array(struct mp_writer *writer, size_t count)
 
 void mp_write_map(struct mp_writer *writer, size_t count)
 {
+	if (count <= FIXCONTAINER_MAX) {
+		write_byte(writer, (uint8_t)(0x80 | count));
+		return;
+	}
 	if (!fits(writer, count))
 		return;
 	msgpack_packer packer = packer_of(writer);
@@ -131,12 +224,6 @@ size_t mp_bin_bytes(size_t len)
 size_t mp_u64_bytes(uint64_t value)
 {
 	return value < 128 ? 1 : value <= UINT8_MAX ? 2 : value <= UINT16_MAX ? 3 : value <= UINT32_MAX ? 5 : 9;
-}
-
-static void put_be(uint8_t *at, unsigned width, uint64_t value)
-{
-	for (unsigned i = 0; i < width; i++)
-		at[i] = (uint8_t)(value >> (8 * (width - 1 - i)));
 }
 
 static size_t hole(struct mp_writer *writer, uint8_t first, unsigned width)
@@ -181,6 +268,19 @@ void frame_begin(struct mp_writer *writer)
 	writer->frame_at = writer->buf->len;
 	writer->failed = false;
 	write_cb(writer, "\0\0\0\0", LENGTH_BYTES);
+}
+
+void frame_begin_message(struct mp_writer *writer, uint8_t type, uint32_t msgid)
+{
+	writer->frame_at = writer->buf->len;
+	writer->failed = false;
+	uint8_t *at = room(writer, LENGTH_BYTES + 2 + U64_MOST);
+	if (at == NULL)
+		return;
+	memset(at, 0, LENGTH_BYTES);
+	at[LENGTH_BYTES] = 0x94;
+	at[LENGTH_BYTES + 1] = type;
+	advance(writer, LENGTH_BYTES + 2 + put_u64(at + LENGTH_BYTES + 2, msgid));
 }
 
 size_t frame_bytes(const struct mp_writer *writer)

@@ -53,6 +53,8 @@ void mp_fill_u64(struct mp_writer *writer, size_t hole, uint64_t value);
 /* A frame: length, then what is written between begin and end. A writer has one frame open at a time, and may write
  * any number one after the other. */
 void frame_begin(struct mp_writer *writer);
+/* The same up to the msgid of a message of four: [type, msgid, ...; type under 128. */
+void frame_begin_message(struct mp_writer *writer, uint8_t type, uint32_t msgid);
 /* Bytes of the open frame so far, without the length itself: what max_message_bytes counts. */
 size_t frame_bytes(const struct mp_writer *writer);
 /* Takes the open frame back out of the buffer, and clears a failure. */

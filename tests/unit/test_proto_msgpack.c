@@ -169,6 +169,67 @@ Test(mp_read, every_first_byte_at_every_cut)
 	}
 }
 
+/* What a reader in line made of bytes is what mp_read makes of them; if it left them alone, it did not move. */
+static void compare_in_line(const uint8_t *bytes, size_t len, unsigned *ret_taken)
+{
+	/* Its own memory, so that the sanitizer sees a byte read too far. */
+	uint8_t *copy = malloc(len + 1);
+	memcpy(copy + 1, bytes, len);
+	const struct mp_reader start = {copy + 1, copy + 1 + len};
+	struct mp_reader whole = start, reader = start;
+	struct mp_value value = {0};
+	struct span short_bytes, encoded;
+	uint64_t number;
+	bool good = mp_read(&whole, &value) == 0;
+	if (mp_read_fixstr(&reader, &short_bytes)) {
+		cr_assert(good && value.type == MP_STR && reader.at == whole.at, "%02x of %zu", bytes[0], len);
+		cr_assert(short_bytes.data == value.bytes.data && short_bytes.len == value.bytes.len);
+		ret_taken[0]++;
+	} else {
+		cr_assert(reader.at == start.at, "nothing moved");
+	}
+	reader = start;
+	if (mp_read_short_uint(&reader, &number)) {
+		cr_assert(good && value.type == MP_UINT && reader.at == whole.at && number == value.u64);
+		ret_taken[1]++;
+	} else {
+		cr_assert(reader.at == start.at, "nothing moved");
+	}
+	reader = start;
+	if (mp_read_short_bytes(&reader, &short_bytes, &encoded)) {
+		cr_assert(good && (value.type == MP_STR || value.type == MP_BIN) && reader.at == whole.at);
+		cr_assert(short_bytes.data == value.bytes.data && short_bytes.len == value.bytes.len);
+		cr_assert(encoded.data == start.at && encoded.len == (size_t)(whole.at - start.at));
+		ret_taken[2]++;
+	} else {
+		cr_assert(reader.at == start.at, "nothing moved");
+	}
+	free(copy);
+}
+
+Test(mp_read, in_line_is_the_same_at_every_cut)
+{
+	uint8_t bytes[400];
+	for (size_t i = 0; i < sizeof(bytes); i++)
+		bytes[i] = (uint8_t)(i * 7);
+	unsigned taken[3] = {0};
+	static const uint8_t seconds[] = {0, 1, 2, 31, 127, 128, 255};
+	for (unsigned first = 0; first < 256; first++)
+		for (size_t second = 0; second < sizeof(seconds); second++)
+			for (size_t len = 0; len < sizeof(bytes); len++) {
+				bytes[0] = (uint8_t)first;
+				bytes[1] = seconds[second];
+				compare_in_line(bytes, len, taken);
+			}
+	for (unsigned i = 0; i < 3; i++)
+		cr_assert(taken[i] > 1000, "reader %u took %u", i, taken[i]);
+	struct mp_reader nothing = mp_reader_of((struct span){0});
+	struct span span;
+	uint64_t number;
+	cr_assert(!mp_read_fixstr(&nothing, &span) && !mp_read_short_uint(&nothing, &number) &&
+		  !mp_read_short_bytes(&nothing, &span, &span));
+}
+
 Test(mp_read, lengths_and_counts_that_lie)
 {
 	const struct span lies[] = {SPAN("\xdd\xff\xff\xff\xff"), SPAN("\xdf\xff\xff\xff\xff"),
@@ -246,7 +307,7 @@ Test(mp_write, what_is_written_reads_back)
 {
 	static const uint64_t numbers[] = {
 		0, 1, 127, 128, 255, 256, 65535, 65536, UINT32_MAX, UINT64_C(1) << 32, INT64_MAX, UINT64_MAX};
-	static const size_t lengths[] = {0, 1, 31, 32, 255, 256, 65535, 65536, 100000};
+	static const size_t lengths[] = {0, 1, 15, 16, 31, 32, 255, 256, 65535, 65536, 100000};
 	static uint8_t body[100000];
 	struct buf buf = {0};
 	struct mp_writer writer;
@@ -273,6 +334,7 @@ Test(mp_write, what_is_written_reads_back)
 		buf.len = 0;
 		mp_write_text(&writer, body, lengths[i]);
 		cr_assert(mp_get_str((struct span){buf.data, buf.len}, &back) == 0 && back.len == lengths[i], "str");
+		cr_assert((buf.len == lengths[i] + 1) == (lengths[i] < 32), "the shortest form");
 		buf.len = 0;
 		mp_write_array(&writer, lengths[i]);
 		buf.len += lengths[i]; /* the elements' place: the capacity is there from before */
@@ -280,6 +342,13 @@ Test(mp_write, what_is_written_reads_back)
 		struct mp_value value;
 		cr_assert(
 			mp_read(&reader, &value) == 0 && value.type == MP_ARRAY && value.count == lengths[i], "array");
+		cr_assert((buf.len == lengths[i] + 1) == (lengths[i] < 16), "the shortest form");
+		buf.len = 0;
+		mp_write_map(&writer, lengths[i] / 2);
+		buf.len += lengths[i];
+		reader = (struct mp_reader){buf.data, buf.data + buf.len};
+		cr_assert(
+			mp_read(&reader, &value) == 0 && value.type == MP_MAP && value.count == lengths[i] / 2, "map");
 	}
 	buf.len = 0;
 	mp_write_text(&writer, "\xff", 1);
@@ -338,6 +407,10 @@ Test(mp_write, a_failure_stays_until_the_frame_is_dropped)
 	mp_write_bin(&writer, "abc", 3);
 	size_t hole = mp_hole_u64(&writer);
 	mp_fill_u64(&writer, hole, 1);
+	mp_write_nil(&writer);
+	mp_write_u64(&writer, 1);
+	mp_write_array(&writer, 1);
+	mp_write_str(&writer, "abc");
 	cr_assert(frame_bytes(&writer) == 0, "nothing to be counted");
 	cr_assert(frame_end(&writer) == -1 && buf.len == before, "taken back");
 	frame_begin(&writer);
