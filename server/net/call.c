@@ -1,10 +1,12 @@
 #include "call.h"
 
-#include "clock.h"
-
 void call_begin(struct call *call, struct net *net, struct conn *conn, uint32_t msgid, enum method method)
 {
-	*call = (struct call){.net = net, .conn = conn, .msgid = msgid, .method = method, .started_ns = clock_now_ns()};
+	*call = (struct call){.net = net,
+		.conn = conn,
+		.msgid = msgid,
+		.method = method,
+		.started_ns = conn_group_now_ns(net->conns)};
 	conn_request_begin(conn);
 }
 
@@ -19,7 +21,9 @@ static void end(struct call *call, const struct error *err)
 {
 	struct net_stats *stats = &call->net->stats;
 	struct method_stats *method = &stats->methods[call->method];
-	histogram_add(&method->latency_ns, clock_now_ns() - call->started_ns);
+	struct conn_group *conns = call->net->conns;
+	uint64_t now_ns = call->net->completing ? conn_group_now_ns(conns) : conn_group_read_clock(conns);
+	histogram_add(&method->latency_ns, now_ns - call->started_ns);
 	if (err != NULL) {
 		method->errors++;
 		stats->errors[err->code]++;

@@ -124,7 +124,7 @@ void conn_request_begin(struct conn *conn)
 void conn_request_end(struct conn *conn)
 {
 	conn->requests--;
-	conn->active_ns = clock_now_ns();
+	conn->active_ns = conn->group->now_ns;
 	conn_mark(conn);
 	conn_unref(conn);
 }

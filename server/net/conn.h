@@ -20,6 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "blocks.h"
 #include "buf.h"
 #include "error.h"
 #include "mp_read.h"
@@ -75,6 +76,15 @@ void conn_group_stats(const struct conn_group *group, struct conn_group_stats *r
 
 /* True if all connections together are at their bound: answers should be kept small. */
 bool conn_group_is_full(const struct conn_group *group);
+
+/* The loop's clock as it was read last: when bytes came, when completions came, when an answer was worked out. It is
+ * good for what a millisecond more or less is nothing to, and saves a small request from reading it. */
+uint64_t conn_group_now_ns(const struct conn_group *group);
+/* Reads it anew. */
+uint64_t conn_group_read_clock(struct conn_group *group);
+
+/* Memory for requests in hand. */
+struct blocks *conn_group_blocks(struct conn_group *group);
 
 /* ---- one connection ---------------------------------------------------------------------------------------------- */
 

@@ -11,7 +11,7 @@ struct conn_group *conn_group_new(const struct conn_limits *limits, const struct
 	group->limits = *limits;
 	group->events = events;
 	group->arg = arg;
-	group->tick_ns = clock_now_ns();
+	group->tick_ns = conn_group_read_clock(group);
 	return group;
 }
 
@@ -20,7 +20,24 @@ void conn_group_free(struct conn_group *group)
 	if (group == NULL)
 		return;
 	conn_group_service(group); /* what is left in the work list is closed, and only referenced by it */
+	conn_free_spare_chunks(group);
+	blocks_free(&group->blocks);
 	free(group);
+}
+
+uint64_t conn_group_now_ns(const struct conn_group *group)
+{
+	return group->now_ns;
+}
+
+uint64_t conn_group_read_clock(struct conn_group *group)
+{
+	return group->now_ns = clock_now_ns();
+}
+
+struct blocks *conn_group_blocks(struct conn_group *group)
+{
+	return &group->blocks;
 }
 
 bool conn_group_is_full(const struct conn_group *group)

@@ -20,8 +20,16 @@
 /* A chunk of output that is this full gets no further answer; one that is smaller is copied into it. */
 #define OUT_CHUNK_BYTES ((size_t)16 * 1024)
 
+/* Chunks begin with so much room, and are kept for the next answers unless they grew over the bound. */
+#define OUT_CHUNK_ROOM ((size_t)1024)
+#define SPARE_CHUNK_BYTES ((size_t)4096)
+#define SPARE_CHUNKS_MAX 64
+
 /* What one connection may take of one loop turn before the others have theirs. */
 #define TURN_NS UINT64_C(1000000)
+
+/* Small frames are handed out one after the other without a look at the clock: so many. */
+#define FRAMES_PER_LOOK 16
 
 /* What a connection that may go over the bound of all has to send in which time, while others wait. */
 #define GRANT_NS NS_PER_SECOND
@@ -93,6 +101,10 @@ struct conn_group {
 	bool stopping;
 	uint64_t grace_ns, deadline_ns, tick_ns;
 	uint64_t inflight_bytes, receive_bytes;
+	uint64_t now_ns; /* the clock as it was read last */
+	struct blocks blocks;
+	struct out_chunk *spare_chunks; /* empty, with room in them */
+	unsigned spare_chunk_count;	/* at most SPARE_CHUNKS_MAX */
 	uint64_t connections, bytes_in, bytes_out, protocol_errors, timeouts;
 	uint8_t read_buffer[READ_BUFFER_BYTES];
 };
@@ -116,6 +128,7 @@ void conn_written_cb(int status, void *arg);
 void conn_flush(struct conn *conn);
 bool conn_output_empty(const struct conn *conn);
 void conn_drop_output(struct conn *conn);
+void conn_free_spare_chunks(struct conn_group *group);
 
 static inline bool conn_group_full(const struct conn_group *group)
 {

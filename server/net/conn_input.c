@@ -38,15 +38,17 @@ static void fail_over_limit(struct conn *conn, size_t announced)
  * owner: the buffer that the bytes are all of, or NULL. */
 static size_t parse(struct conn *conn, const uint8_t *data, size_t len, struct buf *owner)
 {
-	uint64_t until_ns = clock_now_ns() + TURN_NS;
+	struct conn_group *group = conn->group;
+	uint64_t until_ns = group->now_ns + TURN_NS;
 	size_t at = 0;
+	unsigned frames = 0;
 	conn->held_back = false;
 	conn->frame_bytes = 0;
 	while (conn->state == CONN_OPEN && at < len) {
 		struct span payload;
 		size_t frame_bytes = 0;
 		enum frame_status status =
-			frame_next(data + at, len - at, conn->group->limits.max_message_bytes, &payload, &frame_bytes);
+			frame_next(data + at, len - at, group->limits.max_message_bytes, &payload, &frame_bytes);
 		if (status == FRAME_MORE) {
 			conn->frame_bytes = frame_bytes;
 			break;
@@ -59,20 +61,23 @@ static size_t parse(struct conn *conn, const uint8_t *data, size_t len, struct b
 			conn->held_back = true;
 			break;
 		}
-		if (at > 0 && clock_now_ns() >= until_ns) {
+		if (frames > 0 && frames % FRAMES_PER_LOOK == 0)
+			conn_group_read_clock(group);
+		if (frames++ > 0 && group->now_ns >= until_ns) {
 			conn->held_back = true;
 			conn_mark(conn);
 			break;
 		}
 		bool alone = owner != NULL && at == 0 && frame_bytes == len;
 		at += frame_bytes;
-		conn->group->events->message_cb(conn, payload, alone ? owner : NULL, conn->group->arg);
+		group->events->message_cb(conn, payload, alone ? owner : NULL, group->arg);
 	}
 	return at;
 }
 
 void conn_parse_held(struct conn *conn)
 {
+	conn_group_read_clock(conn->group);
 	size_t used = parse(conn, conn->in.data, conn->in.len, &conn->in);
 	if (conn->state != CONN_OPEN || used >= conn->in.len)
 		buf_free(&conn->in);
@@ -141,7 +146,7 @@ void conn_read_cb(ssize_t count, void *arg)
 		conn_abort(conn, count == -ENOBUFS ? "no memory for its request" : NULL);
 		return;
 	}
-	conn->received_ns = clock_now_ns();
+	conn->received_ns = conn_group_read_clock(conn->group);
 	conn->active_ns = conn->received_ns;
 	conn->stalled_ns = 0;
 	if (count == 0) {

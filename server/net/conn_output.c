@@ -8,25 +8,70 @@
 
 #define IOV_COUNT 64
 
-static struct out_chunk *add_chunk(struct conn *conn)
+/* An empty chunk, with room in it if there was one to spare. NULL: no memory. */
+static struct out_chunk *take_chunk(struct conn_group *group)
 {
-	struct out_chunk *chunk = calloc(1, sizeof(*chunk));
+	struct out_chunk *chunk = group->spare_chunks;
 	if (chunk == NULL)
-		return NULL;
+		return calloc(1, sizeof(*chunk));
+	group->spare_chunks = chunk->next;
+	group->spare_chunk_count--;
+	chunk->next = NULL;
+	return chunk;
+}
+
+static void give_chunk(struct conn_group *group, struct out_chunk *chunk)
+{
+	if (chunk->buf.cap < OUT_CHUNK_ROOM || chunk->buf.cap > SPARE_CHUNK_BYTES ||
+		group->spare_chunk_count == SPARE_CHUNKS_MAX) {
+		buf_free(&chunk->buf);
+		free(chunk);
+		return;
+	}
+	chunk->buf.len = 0;
+	chunk->sent = chunk->charged = 0;
+	chunk->next = group->spare_chunks;
+	group->spare_chunks = chunk;
+	group->spare_chunk_count++;
+}
+
+void conn_free_spare_chunks(struct conn_group *group)
+{
+	while (group->spare_chunks != NULL) {
+		struct out_chunk *chunk = take_chunk(group);
+		buf_free(&chunk->buf);
+		free(chunk);
+	}
+}
+
+static void append_chunk(struct conn *conn, struct out_chunk *chunk)
+{
 	if (conn->out_tail != NULL)
 		conn->out_tail->next = chunk;
 	else
 		conn->out_head = chunk;
 	conn->out_tail = chunk;
-	return chunk;
 }
 
 static void free_chunk(struct conn *conn, struct out_chunk *chunk)
 {
 	conn_release(conn, chunk->charged);
 	conn->group->bytes_out += chunk->sent;
-	buf_free(&chunk->buf);
-	free(chunk);
+	give_chunk(conn->group, chunk);
+}
+
+/* A chunk at the end, for answers that are written into it. */
+static struct out_chunk *add_chunk(struct conn *conn)
+{
+	struct out_chunk *chunk = take_chunk(conn->group);
+	if (chunk == NULL)
+		return NULL;
+	if (chunk->buf.cap == 0 && buf_set_capacity(&chunk->buf, OUT_CHUNK_ROOM) != 0) {
+		free(chunk);
+		return NULL;
+	}
+	append_chunk(conn, chunk);
+	return chunk;
 }
 
 struct buf *conn_output_begin(struct conn *conn)
@@ -61,10 +106,11 @@ void conn_send(struct conn *conn, struct buf *answer)
 		else if (out != NULL)
 			conn_output_end(conn);
 	} else if (conn->state != CONN_CLOSED) {
-		struct out_chunk *chunk = add_chunk(conn);
+		struct out_chunk *chunk = calloc(1, sizeof(*chunk));
 		if (chunk != NULL) {
 			chunk->buf = *answer;
 			*answer = (struct buf){0};
+			append_chunk(conn, chunk);
 			conn_output_end(conn);
 		} else {
 			conn_abort(conn, "no memory for its answers");

@@ -201,7 +201,7 @@ static void woken(struct waiter *waiter)
 	struct read_call *read = (struct read_call *)((char *)waiter - offsetof(struct read_call, waiter));
 	struct session *session = conn_user(read->call.conn);
 	struct read_line *line = &session->reads;
-	read->call.started_ns = clock_now_ns();
+	read->call.started_ns = conn_group_read_clock(read->call.net->conns);
 	call_charge(&read->call, sizeof(*read));
 	line->conn = read->call.conn;
 	line->bytes += sizeof(*read);

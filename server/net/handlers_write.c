@@ -6,7 +6,6 @@
  * whole receive buffer becomes the request's; the writer thread decodes them from there, one by one.
  */
 #include <inttypes.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "frame.h"
@@ -23,6 +22,7 @@ struct write_call {
 	struct span entry; /* append */
 	uint32_t shard;	   /* those for a shard */
 	struct buf owner;
+	size_t block_bytes; /* of this block */
 	uint8_t bytes[];
 };
 
@@ -40,8 +40,9 @@ static void completed(struct op *op);
 
 static void free_write(struct write_call *write)
 {
+	struct blocks *blocks = conn_group_blocks(write->call.net->conns);
 	buf_free(&write->owner);
-	free(write);
+	blocks_release(blocks, write, write->block_bytes);
 }
 
 /* ---- where the engine gets the entries from: writer threads ---------------------------------------------------- */
@@ -93,14 +94,14 @@ static struct write_call *start(struct call *call, struct span *keep, struct buf
 {
 	bool take = owner != NULL && keep->len > COPY_MAX;
 	size_t size = sizeof(struct write_call) + (take ? 0 : keep->len);
-	struct write_call *write = malloc(size);
+	struct write_call *write = blocks_alloc(conn_group_blocks(call->net->conns), size);
 	if (write == NULL) {
 		struct error err;
 		error_set(&err, ERR_BUSY, "no memory for a request of %zu bytes: send it again later", keep->len);
 		call_fail(call, &err);
 		return NULL;
 	}
-	*write = (struct write_call){.call = *call};
+	*write = (struct write_call){.call = *call, .block_bytes = size};
 	write->op.done_cb = completed;
 	if (take) {
 		write->owner = *owner;

@@ -30,6 +30,7 @@ struct net {
 	struct read_line *lines_head, *lines_tail; /* those with reads in them; each goes on in its turn */
 	size_t line_count;
 	bool stopping;
+	bool completing; /* completions are being answered, all of them at the time that the clock shows */
 };
 
 struct read_call; /* of handlers_read.c */

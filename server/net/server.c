@@ -17,6 +17,9 @@
 #define DRAIN_TIMEOUT_NS (5 * NS_PER_SECOND)
 #define DRAIN_BYTES (64 * MIB)
 
+/* Completions are answered one after the other without a look at the clock: so many. */
+#define OPS_PER_LOOK 64
+
 #define TICK_MS_MIN 10
 #define TICK_MS_MAX 500
 
@@ -66,12 +69,17 @@ static void on_wake(uv_async_t *async)
 	struct net *net = &server->net;
 	if (net->engine == NULL) /* woken while it was being opened */
 		return;
+	unsigned count = 0;
+	net->completing = true;
 	for (struct op *op = engine_take(net->engine), *next; op != NULL; op = next) {
 		next = op->next;
+		if (count++ % OPS_PER_LOOK == 0)
+			conn_group_read_clock(net->conns);
 		if (op->stream != NULL)
 			waiters_touch(net->waiters, op->stream);
 		op->done_cb(op);
 	}
+	net->completing = false;
 }
 
 static void on_busy(uv_idle_t *idle)

@@ -18,6 +18,7 @@
 #include <sys/time.h>
 
 #include "alloc_fault.h"
+#include "conn_impl.h"
 #include "log.h"
 
 TestSuite(net_memory, .timeout = 120);
@@ -33,6 +34,24 @@ void __wrap_engine_kick(struct engine *kicked)
 	alloc_fault_exempt(true);
 	__real_engine_kick(kicked);
 	alloc_fault_exempt(false);
+}
+
+/* Nor is what is kept for the next request: nothing is, so that each time there is something to fail. */
+void *__real_blocks_alloc(struct blocks *blocks, size_t size);
+void *__wrap_blocks_alloc(struct blocks *blocks, size_t size);
+struct buf *__real_conn_output_begin(struct conn *conn);
+struct buf *__wrap_conn_output_begin(struct conn *conn);
+
+void *__wrap_blocks_alloc(struct blocks *blocks, size_t size)
+{
+	blocks_free(blocks);
+	return __real_blocks_alloc(blocks, size);
+}
+
+struct buf *__wrap_conn_output_begin(struct conn *conn)
+{
+	conn_free_spare_chunks(conn->group);
+	return __real_conn_output_begin(conn);
 }
 
 enum { ASK_HELLO = 1, ASK_SMALL, ASK_LARGE, ASK_BATCH, ASK_SHARDS, ASK_SHARD, ASK_WAIT, ASK_OTHERS };

@@ -340,3 +340,73 @@ Test(net_server, waiting_iters)
 		cr_assert(clock_now_ns() < deadline_ns);
 	client_close(&writer);
 }
+
+/* ---- what it says about itself -------------------------------------------------------------------------------------
+ */
+
+static bool holds_one(void *arg)
+{
+	return fake_engine_ops_held(arg) == 1;
+}
+
+static bool is_past(void *arg)
+{
+	return clock_now_ns() >= *(uint64_t *)arg;
+}
+
+/* The longest that a request of the method took, by stats. */
+static uint64_t longest_us(struct client *client, const char *method)
+{
+	struct response response;
+	struct span map, value;
+	uint64_t us = 0;
+	ask_plain(client, 98, METHOD_STATS);
+	receive_ok(client, 98, &response);
+	cr_assert(mp_map_find(response.result, "requests", &map) == 0 && mp_map_find(map, method, &map) == 0);
+	cr_assert(mp_map_find(map, "latency_us", &map) == 0 && mp_map_find(map, "max", &value) == 0);
+	cr_assert(mp_get_u64(value, &us) == 0);
+	return us;
+}
+
+/* The loop reads the clock now and then only; what it tells is what the client saw, all the same. */
+Test(net_server, a_latency_is_from_the_request_to_its_answer)
+{
+	start_server();
+	struct client client = client_new();
+	struct response response;
+	uint64_t wait_ns = 60 * NS_PER_MS, until_ns = clock_now_ns() + wait_ns;
+	wait_until(is_past, &until_ns);
+	fake_engine_hold(engine, true);
+	uint64_t sent_ns = clock_now_ns();
+	append(&client, 2, "s", "x", 1);
+	wait_until(holds_one, engine);
+	until_ns = clock_now_ns() + wait_ns;
+	wait_until(is_past, &until_ns);
+	fake_engine_hold(engine, false);
+	receive_ok(&client, 2, &response);
+	uint64_t took_us = (clock_now_ns() - sent_ns) / 1000, told_us = longest_us(&client, "append");
+	cr_assert(told_us >= wait_ns / 1000, "%lu us, and it was held for %lu", (unsigned long)told_us,
+		(unsigned long)(wait_ns / 1000));
+	cr_assert(told_us <= took_us, "%lu us, and the client waited for %lu", (unsigned long)told_us,
+		(unsigned long)took_us);
+	until_ns = clock_now_ns() + wait_ns;
+	wait_until(is_past, &until_ns);
+	sent_ns = clock_now_ns();
+	ask_plain(&client, 3, METHOD_PING);
+	receive_ok(&client, 3, &response);
+	took_us = (clock_now_ns() - sent_ns) / 1000;
+	told_us = longest_us(&client, "ping");
+	cr_assert(told_us <= took_us, "%lu us, and the client waited for %lu", (unsigned long)told_us,
+		(unsigned long)took_us);
+	/* A read that went to another thread takes a microsecond at the least. */
+	char *large = pattern(100000, 1);
+	append(&client, 4, "s", large, 100000);
+	receive_ok(&client, 4, &response);
+	free(large);
+	fake_engine_cold(true);
+	ask(&client, 5, METHOD_GET, "s", KEY_ID, 1, KEY_TOTAL, 0);
+	receive_ok(&client, 5, &response);
+	fake_engine_cold(false);
+	cr_assert(longest_us(&client, "get") > 0, "it took no time");
+	client_close(&client);
+}
