@@ -14,6 +14,17 @@ static const char *const key_names[KEY_TOTAL] = {
 #undef KEY
 };
 
+static const uint8_t key_lengths[KEY_TOTAL] = {
+#define KEY(suffix, name) [KEY_##suffix] = sizeof(name) - 1,
+#include "keys.def"
+#undef KEY
+};
+
+#define KEY_MOST 31
+#define KEY(suffix, name) static_assert(sizeof(name) - 1 <= KEY_MOST, "the shortest form of a str");
+#include "keys.def"
+#undef KEY
+
 const char *key_name(enum key key)
 {
 	return key_names[key];
@@ -31,12 +42,17 @@ static enum key key_from_name(struct span name)
 
 void mp_write_key(struct mp_writer *writer, enum key key)
 {
-	static const uint8_t lengths[KEY_TOTAL] = {
-#define KEY(suffix, name) [KEY_##suffix] = sizeof(name) - 1,
-#include "keys.def"
-#undef KEY
-	};
-	mp_write_str_len(writer, key_names[key], lengths[key]);
+	mp_write_str_len(writer, key_names[key], key_lengths[key]);
+}
+
+/* A map of any size. */
+static int read_map_header(struct mp_reader *reader, uint32_t *ret_count)
+{
+	struct mp_value header;
+	if (mp_read(reader, &header) != 0 || header.type != MP_MAP)
+		return -1;
+	*ret_count = header.count;
+	return 0;
 }
 
 /* A key of any length: none of ours has it, but it may be there. */
@@ -49,6 +65,32 @@ static int read_name(struct mp_reader *reader, struct span *ret_name)
 	return 0;
 }
 
+/* One room for both: most of what an answer is made of. */
+static inline uint8_t *put_key(uint8_t *at, enum key key)
+{
+	size_t len = key_lengths[key];
+	*at = (uint8_t)(0xa0 | len);
+	memcpy(at + 1, key_names[key], len);
+	return at + 1 + len;
+}
+
+void mp_write_key_u64(struct mp_writer *writer, enum key key, uint64_t value)
+{
+	uint8_t *start = mp_writer_room(writer, 1 + KEY_MOST + MP_U64_MOST);
+	if (start != NULL)
+		mp_writer_advance(writer, mp_put_u64(put_key(start, key), value));
+}
+
+void mp_write_key_bool(struct mp_writer *writer, enum key key, bool value)
+{
+	uint8_t *start = mp_writer_room(writer, 1 + KEY_MOST + 1);
+	if (start == NULL)
+		return;
+	uint8_t *at = put_key(start, key);
+	*at = value ? 0xc3 : 0xc2;
+	mp_writer_advance(writer, at + 1);
+}
+
 int fields_read(struct fields *fields, struct mp_reader *reader, enum error_code blame)
 {
 	struct mp_budget unlimited = {.limit = UINT64_MAX};
@@ -58,15 +100,15 @@ int fields_read(struct fields *fields, struct mp_reader *reader, enum error_code
 int fields_read_within(struct fields *fields, struct mp_reader *reader, struct mp_budget *budget, enum error_code blame)
 {
 	struct mp_reader at = *reader;
-	struct mp_value header;
+	uint32_t count;
 	fields->present = 0;
 	fields->blame = blame;
-	if (mp_read(&at, &header) != 0 || header.type != MP_MAP)
+	if (!mp_read_fixmap(&at, &count) && read_map_header(&at, &count) != 0)
 		return -1;
-	budget->used += (uint64_t)header.count * 2;
+	budget->used += (uint64_t)count * 2;
 	if (mp_budget_is_over(budget))
 		return -1;
-	for (uint32_t i = 0; i < header.count; i++) {
+	for (uint32_t i = 0; i < count; i++) {
 		struct span name, bytes, value;
 		if (!mp_read_fixstr(&at, &name) && read_name(&at, &name) != 0)
 			return -1;

@@ -41,6 +41,9 @@ struct fields {
 
 const char *key_name(enum key key);
 void mp_write_key(struct mp_writer *writer, enum key key);
+/* With its value. */
+void mp_write_key_u64(struct mp_writer *writer, enum key key, uint64_t value);
+void mp_write_key_bool(struct mp_writer *writer, enum key key, bool value);
 
 /* Reads one whole map at the reader, checking all of it. -1: malformed, not a map, or a key that is not a str. */
 int fields_read(struct fields *fields, struct mp_reader *reader, enum error_code blame);

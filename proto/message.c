@@ -197,6 +197,10 @@ void request_begin(struct mp_writer *writer, uint32_t msgid, enum method method,
 
 void response_begin(struct mp_writer *writer, uint32_t msgid, size_t field_count)
 {
+	if (field_count <= 15) {
+		frame_begin_result(writer, TYPE_RESPONSE, msgid, (uint8_t)field_count);
+		return;
+	}
 	frame_begin_message(writer, TYPE_RESPONSE, msgid);
 	mp_write_nil(writer);
 	mp_write_map(writer, field_count);

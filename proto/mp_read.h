@@ -77,6 +77,20 @@ static inline bool mp_read_fixstr(struct mp_reader *reader, struct span *ret_byt
 	return true;
 }
 
+/* The header of a map of up to 15 pairs. */
+static inline bool mp_read_fixmap(struct mp_reader *reader, uint32_t *ret_count)
+{
+	const uint8_t *at = reader->at;
+	if (at == reader->end || (*at & 0xf0) != 0x80)
+		return false;
+	uint32_t count = *at & 0x0f;
+	if ((size_t)(reader->end - at) - 1 < 2 * (size_t)count)
+		return false;
+	*ret_count = count;
+	reader->at = at + 1;
+	return true;
+}
+
 /* uint of up to 32 bits, but for the 8-bit form. */
 static inline bool mp_read_short_uint(struct mp_reader *reader, uint64_t *ret_value)
 {

@@ -5,35 +5,17 @@
 
 #include "utf8.h"
 
-/* Room for `most` bytes at the end of the buffer, to be written there and then given to `advance`. NULL: the writer has
- * failed. */
-static inline uint8_t *room(struct mp_writer *writer, size_t most)
-{
-	if (writer->failed)
-		return NULL;
-	if (buf_reserve(writer->buf, most) != 0) {
-		writer->failed = true;
-		return NULL;
-	}
-	return writer->buf->data + writer->buf->len;
-}
-
-static inline void advance(struct mp_writer *writer, size_t len)
-{
-	writer->buf->len += len;
-}
-
 /* The packer's callback: what msgpack-c encodes comes through here. It does the forms that are rare; those of which
  * every small request and answer is made are written in one go, as they are most of the time that either takes. */
 static int write_cb(void *arg, const char *bytes, size_t len)
 {
 	struct mp_writer *writer = arg;
-	uint8_t *at = room(writer, len);
+	uint8_t *at = mp_writer_room(writer, len);
 	if (at == NULL)
 		return -1;
 	if (len > 0)
 		memcpy(at, bytes, len);
-	advance(writer, len);
+	mp_writer_advance(writer, at + len);
 	return 0;
 }
 
@@ -59,11 +41,11 @@ void mp_writer_init(struct mp_writer *writer, struct buf *buf)
 
 static inline void write_byte(struct mp_writer *writer, uint8_t byte)
 {
-	uint8_t *at = room(writer, 1);
+	uint8_t *at = mp_writer_room(writer, 1);
 	if (at == NULL)
 		return;
 	*at = byte;
-	advance(writer, 1);
+	mp_writer_advance(writer, at + 1);
 }
 
 void mp_write_nil(struct mp_writer *writer)
@@ -82,40 +64,37 @@ static inline void put_be(uint8_t *at, unsigned width, uint64_t value)
 		at[i] = (uint8_t)(value >> (8 * (width - 1 - i)));
 }
 
-/* The shortest form. Returns its length, 9 at most. */
-static inline size_t put_u64(uint8_t *at, uint64_t value)
+uint8_t *mp_put_u64(uint8_t *at, uint64_t value)
 {
 	if (value < 0x80) {
 		at[0] = (uint8_t)value;
-		return 1;
+		return at + 1;
 	}
 	if (value <= UINT8_MAX) {
 		at[0] = 0xcc;
 		at[1] = (uint8_t)value;
-		return 2;
+		return at + 2;
 	}
 	if (value <= UINT16_MAX) {
 		at[0] = 0xcd;
 		put_be(at + 1, 2, value);
-		return 3;
+		return at + 3;
 	}
 	if (value <= UINT32_MAX) {
 		at[0] = 0xce;
 		put_be(at + 1, 4, value);
-		return 5;
+		return at + 5;
 	}
 	at[0] = 0xcf;
 	put_be(at + 1, 8, value);
-	return 9;
+	return at + MP_U64_MOST;
 }
-
-#define U64_MOST 9
 
 void mp_write_u64(struct mp_writer *writer, uint64_t value)
 {
-	uint8_t *at = room(writer, U64_MOST);
+	uint8_t *at = mp_writer_room(writer, MP_U64_MOST);
 	if (at != NULL)
-		advance(writer, put_u64(at, value));
+		mp_writer_advance(writer, mp_put_u64(at, value));
 }
 
 void mp_write_i64(struct mp_writer *writer, int64_t value)
@@ -138,7 +117,7 @@ void mp_write_str(struct mp_writer *writer, const char *text)
 /* A header of `header` bytes, then the bytes. */
 static inline void write_bytes(struct mp_writer *writer, uint8_t first, size_t header, const void *bytes, size_t len)
 {
-	uint8_t *at = room(writer, header + len);
+	uint8_t *at = mp_writer_room(writer, header + len);
 	if (at == NULL)
 		return;
 	at[0] = first;
@@ -146,7 +125,7 @@ static inline void write_bytes(struct mp_writer *writer, uint8_t first, size_t h
 		at[1] = (uint8_t)len;
 	if (len > 0)
 		memcpy(at + header, bytes, len);
-	advance(writer, header + len);
+	mp_writer_advance(writer, at + header + len);
 }
 
 #define FIXSTR_MAX 31
@@ -270,17 +249,35 @@ void frame_begin(struct mp_writer *writer)
 	write_cb(writer, "\0\0\0\0", LENGTH_BYTES);
 }
 
-void frame_begin_message(struct mp_writer *writer, uint8_t type, uint32_t msgid)
+/* Room for the rest of the message's head, and `more` bytes. NULL: the writer has failed. */
+static uint8_t *begin_message(struct mp_writer *writer, uint8_t type, uint32_t msgid, size_t more)
 {
 	writer->frame_at = writer->buf->len;
 	writer->failed = false;
-	uint8_t *at = room(writer, LENGTH_BYTES + 2 + U64_MOST);
+	uint8_t *at = mp_writer_room(writer, LENGTH_BYTES + 2 + MP_U64_MOST + more);
 	if (at == NULL)
-		return;
+		return NULL;
 	memset(at, 0, LENGTH_BYTES);
 	at[LENGTH_BYTES] = 0x94;
 	at[LENGTH_BYTES + 1] = type;
-	advance(writer, LENGTH_BYTES + 2 + put_u64(at + LENGTH_BYTES + 2, msgid));
+	return mp_put_u64(at + LENGTH_BYTES + 2, msgid);
+}
+
+void frame_begin_message(struct mp_writer *writer, uint8_t type, uint32_t msgid)
+{
+	uint8_t *at = begin_message(writer, type, msgid, 0);
+	if (at != NULL)
+		mp_writer_advance(writer, at);
+}
+
+void frame_begin_result(struct mp_writer *writer, uint8_t type, uint32_t msgid, uint8_t count)
+{
+	uint8_t *at = begin_message(writer, type, msgid, 2);
+	if (at == NULL)
+		return;
+	at[0] = 0xc0;
+	at[1] = 0x80 | count;
+	mp_writer_advance(writer, at + 2);
 }
 
 size_t frame_bytes(const struct mp_writer *writer)

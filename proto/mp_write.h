@@ -21,6 +21,29 @@ struct mp_writer {
 	bool failed;
 };
 
+/* For those who write several values in one go: room for `most` bytes, to be written there; advance says where they
+ * end. NULL: the writer has failed. */
+static inline uint8_t *mp_writer_room(struct mp_writer *writer, size_t most)
+{
+	if (writer->failed)
+		return NULL;
+	if (buf_reserve(writer->buf, most) != 0) {
+		writer->failed = true;
+		return NULL;
+	}
+	return writer->buf->data + writer->buf->len;
+}
+
+static inline void mp_writer_advance(struct mp_writer *writer, const uint8_t *end)
+{
+	writer->buf->len = (size_t)(end - writer->buf->data);
+}
+
+#define MP_U64_MOST 9
+
+/* The shortest form of a u64, MP_U64_MOST bytes at most. Returns its end. */
+uint8_t *mp_put_u64(uint8_t *at, uint64_t value);
+
 /* Writes go behind what buf holds. */
 void mp_writer_init(struct mp_writer *writer, struct buf *buf);
 
@@ -55,6 +78,8 @@ void mp_fill_u64(struct mp_writer *writer, size_t hole, uint64_t value);
 void frame_begin(struct mp_writer *writer);
 /* The same up to the msgid of a message of four: [type, msgid, ...; type under 128. */
 void frame_begin_message(struct mp_writer *writer, uint8_t type, uint32_t msgid);
+/* The same with nil and a map's header behind it; count under 16. */
+void frame_begin_result(struct mp_writer *writer, uint8_t type, uint32_t msgid, uint8_t count);
 /* Bytes of the open frame so far, without the length itself: what max_message_bytes counts. */
 size_t frame_bytes(const struct mp_writer *writer);
 /* Takes the open frame back out of the buffer, and clears a failure. */

@@ -101,8 +101,11 @@ static struct write_call *start(struct call *call, struct span *keep, struct buf
 		call_fail(call, &err);
 		return NULL;
 	}
-	*write = (struct write_call){.call = *call, .block_bytes = size};
-	write->op.done_cb = completed;
+	/* The rest is the handler's to fill in, as far as it has to do with that kind. */
+	write->call = *call;
+	write->op = (struct op){.done_cb = completed};
+	write->owner = (struct buf){0};
+	write->block_bytes = size;
 	if (take) {
 		write->owner = *owner;
 		*owner = (struct buf){0};
@@ -306,20 +309,13 @@ static void write_ids(struct mp_writer *writer, const struct write_call *write)
 	const struct op *op = &write->op;
 	enum method method = write->call.method;
 	bool sharded = method == METHOD_SHARD_APPEND || method == METHOD_SHARD_APPEND_BATCH_FOR_KEY;
-	if (sharded) {
-		mp_write_key(writer, KEY_SHARD);
-		mp_write_u64(writer, write->shard);
-	}
-	mp_write_key(writer, op->batch ? KEY_FIRST : KEY_ID);
-	mp_write_u64(writer, op->first);
-	if (op->batch) {
-		mp_write_key(writer, KEY_END);
-		mp_write_u64(writer, op->end);
-	}
-	if (!sharded) {
-		mp_write_key(writer, KEY_DURABLE);
-		mp_write_bool(writer, op->durable);
-	}
+	if (sharded)
+		mp_write_key_u64(writer, KEY_SHARD, write->shard);
+	mp_write_key_u64(writer, op->batch ? KEY_FIRST : KEY_ID, op->first);
+	if (op->batch)
+		mp_write_key_u64(writer, KEY_END, op->end);
+	if (!sharded)
+		mp_write_key_bool(writer, KEY_DURABLE, op->durable);
 }
 
 static void answer(struct write_call *write)

@@ -299,6 +299,39 @@ Test(fields, every_key_by_name)
 #undef KEY
 }
 
+/* What is written in one go is what the pieces make. */
+Test(fields, in_one_go_is_the_same)
+{
+	static const uint64_t numbers[] = {
+		0, 127, 128, 255, 256, 65535, 65536, UINT32_MAX, UINT64_C(1) << 32, UINT64_MAX};
+	struct buf whole = {0}, pieces = {0};
+	struct mp_writer one, by_one;
+	mp_writer_init(&one, &whole);
+	mp_writer_init(&by_one, &pieces);
+	for (unsigned key = 0; key < KEY_TOTAL; key++)
+		for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
+			uint32_t msgid = (uint32_t)numbers[i];
+			response_begin(&one, msgid, i * 2);
+			frame_begin(&by_one);
+			mp_write_array(&by_one, 4);
+			mp_write_u64(&by_one, 1);
+			mp_write_u64(&by_one, msgid);
+			mp_write_nil(&by_one);
+			mp_write_map(&by_one, i * 2);
+			mp_write_key_u64(&one, (enum key)key, numbers[i]);
+			mp_write_key(&by_one, (enum key)key);
+			mp_write_u64(&by_one, numbers[i]);
+			mp_write_key_bool(&one, (enum key)key, i % 2 == 0);
+			mp_write_key(&by_one, (enum key)key);
+			mp_write_bool(&by_one, i % 2 == 0);
+			cr_assert(frame_end(&one) == 0 && frame_end(&by_one) == 0);
+			cr_assert(whole.len == pieces.len && memcmp(whole.data, pieces.data, whole.len) == 0, "%s",
+				key_name((enum key)key));
+		}
+	buf_free(&whole);
+	buf_free(&pieces);
+}
+
 Test(fields, missing_and_mistyped_are_named)
 {
 	struct request r;

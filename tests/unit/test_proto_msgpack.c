@@ -204,6 +204,14 @@ static void compare_in_line(const uint8_t *bytes, size_t len, unsigned *ret_take
 	} else {
 		cr_assert(reader.at == start.at, "nothing moved");
 	}
+	reader = start;
+	uint32_t count;
+	if (mp_read_fixmap(&reader, &count)) {
+		cr_assert(good && value.type == MP_MAP && reader.at == whole.at && count == value.count);
+		ret_taken[3]++;
+	} else {
+		cr_assert(reader.at == start.at, "nothing moved");
+	}
 	free(copy);
 }
 
@@ -212,7 +220,7 @@ Test(mp_read, in_line_is_the_same_at_every_cut)
 	uint8_t bytes[400];
 	for (size_t i = 0; i < sizeof(bytes); i++)
 		bytes[i] = (uint8_t)(i * 7);
-	unsigned taken[3] = {0};
+	unsigned taken[4] = {0};
 	static const uint8_t seconds[] = {0, 1, 2, 31, 127, 128, 255};
 	for (unsigned first = 0; first < 256; first++)
 		for (size_t second = 0; second < sizeof(seconds); second++)
@@ -221,13 +229,14 @@ Test(mp_read, in_line_is_the_same_at_every_cut)
 				bytes[1] = seconds[second];
 				compare_in_line(bytes, len, taken);
 			}
-	for (unsigned i = 0; i < 3; i++)
+	for (unsigned i = 0; i < 4; i++)
 		cr_assert(taken[i] > 1000, "reader %u took %u", i, taken[i]);
 	struct mp_reader nothing = mp_reader_of((struct span){0});
 	struct span span;
 	uint64_t number;
-	cr_assert(!mp_read_fixstr(&nothing, &span) && !mp_read_short_uint(&nothing, &number) &&
-		  !mp_read_short_bytes(&nothing, &span, &span));
+	uint32_t count;
+	cr_assert(!mp_read_fixmap(&nothing, &count) && !mp_read_fixstr(&nothing, &span) &&
+		  !mp_read_short_uint(&nothing, &number) && !mp_read_short_bytes(&nothing, &span, &span));
 }
 
 Test(mp_read, lengths_and_counts_that_lie)
