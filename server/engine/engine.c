@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "block_map.h"
 #include "checkpointer.h"
@@ -19,10 +20,20 @@
 /* ---- open and close -----------------------------------------------------------------------------------------------
  */
 
+/* A writer each for up to WRITERS_MAX shards, but not many more than the cores can run: writers of several shards make
+ * them durable by one sync. Without threads it is the same on every machine. */
+static uint32_t writers_wanted(const struct engine *engine)
+{
+	long cores = engine->hooks.no_threads ? WRITERS_MAX : sysconf(_SC_NPROCESSORS_ONLN);
+	uint32_t most = cores > (long)WRITERS_MAX / 2 ? WRITERS_MAX : 2 * (uint32_t)(cores > 1 ? cores : 1);
+	most = most > WRITERS_LEAST ? most : WRITERS_LEAST;
+	return engine->options.shard_count < most ? engine->options.shard_count : most;
+}
+
 static void raise_to_needed(struct engine *engine)
 {
 	struct engine_options *options = &engine->options;
-	engine->writer_count = options->shard_count < WRITERS_MAX ? options->shard_count : WRITERS_MAX;
+	engine->writer_count = writers_wanted(engine);
 	/* Each writer has a group of a few files in hand while readers and the filler hold others. */
 	uint32_t needed = 8 + 4 * engine->writer_count;
 	if (options->max_open_segments < needed)
@@ -130,7 +141,8 @@ static int open_parts(struct engine *engine, struct error *err)
 	engine->block_cache = block_cache_new(engine->options.block_cache_size);
 	engine->block_maps = block_maps_new(BLOCK_MAPS_BYTES);
 	engine->writers = calloc(engine->writer_count, sizeof(struct writer *));
-	if (!engine->open_cache || !engine->block_cache || !engine->block_maps || !engine->writers || stream_table_init(&engine->table) != 0)
+	if (!engine->open_cache || !engine->block_cache || !engine->block_maps || !engine->writers ||
+		stream_table_init(&engine->table) != 0)
 		return error_set_io(err, ENOMEM, "open", "");
 	bool fresh;
 	if (manifest_refuse_foreign(engine, err) != 0 || take_lock(engine, err) != 0 ||

@@ -19,6 +19,7 @@
 #define CLEAN_PATH NAMES_OWN_PREFIX "clean"
 
 #define WRITERS_MAX 16u
+#define WRITERS_LEAST 4u
 
 struct checkpoint_op;
 struct checkpointer;

@@ -13,6 +13,8 @@
 #define RECORD_HEADER 64u
 #define OP_HEADER 32u
 #define PREFIX "ironwald.journal-"
+/* A half that is full sooner makes the next ones larger. */
+#define BUSY_NS UINT64_C(1000000000)
 
 static const char record_magic[4] = "IWJR";
 
@@ -28,6 +30,7 @@ struct journal {
 	struct half halves[2];
 	unsigned current; /* generation n is in half (n - 1) % 2 */
 	uint64_t epoch, last_generation, seq, synced_seq;
+	uint64_t switched_ns, wanted; /* so much is to be in a half before the next switch */
 	struct buf record;
 	uint32_t op_count;
 	atomic_uint_least64_t checkpointed;
@@ -36,6 +39,11 @@ struct journal {
 void journal_path(uint32_t writer, unsigned half, char out[JOURNAL_PATH_MAX])
 {
 	snprintf(out, JOURNAL_PATH_MAX, PREFIX "%05u-%u", writer, half);
+}
+
+uint32_t journal_writer_of(const char *path)
+{
+	return (uint32_t)strtoul(path + strlen(PREFIX), NULL, 10);
 }
 
 bool journal_is_path(const char *name)
@@ -75,6 +83,8 @@ int journal_open(struct io *io, uint32_t writer, struct journal **ret_journal)
 	journal->io = io;
 	journal->last_generation = 1;
 	journal->halves[0].generation = 1;
+	journal->switched_ns = io->ops->monotonic_ns(io);
+	journal->wanted = JOURNAL_SOFT_BYTES;
 	atomic_init(&journal->checkpointed, 0);
 	int r = io->ops->random(io, &journal->epoch, sizeof(journal->epoch));
 	for (unsigned i = 0; i < 2 && r == 0; i++) {
@@ -157,14 +167,26 @@ enum journal_room journal_room(const struct journal *journal, uint64_t record_by
 	uint64_t end = half->end + record_bytes;
 	if (end <= half->prepared)
 		return JOURNAL_ROOM;
-	if (journal->halves[journal->current ^ 1].generation <= journal_checkpointed(journal) &&
+	if (half->end + record_bytes > journal->wanted &&
+		journal->halves[journal->current ^ 1].generation <= journal_checkpointed(journal) &&
 		record_bytes <= JOURNAL_HARD_BYTES)
 		return JOURNAL_SWITCH;
 	return end <= JOURNAL_HARD_BYTES ? JOURNAL_ROOM : JOURNAL_FULL;
 }
 
+/* A checkpoint costs a write for each file that was touched since the last one, so a busy journal makes fewer of them.
+ */
+static void want_more(struct journal *journal)
+{
+	uint64_t now = journal->io->ops->monotonic_ns(journal->io);
+	if (now - journal->switched_ns < BUSY_NS && journal->wanted < JOURNAL_BUSY_BYTES)
+		journal->wanted *= 2;
+	journal->switched_ns = now;
+}
+
 uint64_t journal_switch(struct journal *journal)
 {
+	want_more(journal);
 	uint64_t done = journal->halves[journal->current].generation;
 	journal->current ^= 1;
 	journal->halves[journal->current].generation = ++journal->last_generation;

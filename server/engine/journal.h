@@ -27,6 +27,7 @@
 #include "io.h"
 
 #define JOURNAL_SOFT_BYTES (1u << 20)  /* prepared at first; a switch is tried where the prepared part ends */
+#define JOURNAL_BUSY_BYTES (16u << 20) /* where it goes round fast, the prepared part grows up to there */
 #define JOURNAL_HARD_BYTES (64u << 20) /* no file grows past it */
 #define JOURNAL_ALIGN 512u
 #define JOURNAL_PATH_MAX 48
@@ -35,6 +36,7 @@ struct journal;
 
 void journal_path(uint32_t writer, unsigned half, char out[JOURNAL_PATH_MAX]);
 bool journal_is_path(const char *name);
+uint32_t journal_writer_of(const char *path);
 
 /* Makes, empties (durably, as all they held has been applied) and prepares both files. 0 or a negative errno. */
 int journal_open(struct io *io, uint32_t writer, struct journal **ret_journal);

@@ -509,6 +509,20 @@ static int recover_all(struct engine *engine, const struct root *root, struct er
 	return clean_stop_remove(engine, err);
 }
 
+/* Those of writers that there were when it ran on a machine with more cores: what they hold is in place, and must not
+ * be put there again by a later start. Durable with the sync of the directory behind open_journals. */
+static int remove_journals(struct engine *engine, const struct names *journals, struct error *err)
+{
+	for (size_t i = 0; i < journals->count; i++) {
+		if (journal_writer_of(journals->items[i]) < engine->writer_count)
+			continue;
+		int r = engine->io->ops->unlink(engine->io, journals->items[i]);
+		if (r != 0 && r != -ENOENT)
+			return error_set_io(err, -r, "remove", journals->items[i]);
+	}
+	return 0;
+}
+
 int recovery_run(struct engine *engine, struct error *err)
 {
 	struct root root = {0};
@@ -516,6 +530,8 @@ int recovery_run(struct engine *engine, struct error *err)
 	int result = r == 0 ? recover_all(engine, &root, err) : error_set_io(err, -r, "list", "the data directory");
 	for (size_t i = 0; i < root.spares.count && result == 0; i++)
 		(void)engine->io->ops->unlink(engine->io, root.spares.items[i]);
+	if (result == 0)
+		result = remove_journals(engine, &root.journals, err);
 	root_free(&root);
 	if (result == 0) {
 		const struct recovery_stats *stats = &engine->recovery;

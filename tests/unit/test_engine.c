@@ -474,3 +474,23 @@ ENGINE_TEST(truncate_makes_durable_what_stays)
 	cr_assert(fixture_info(&f, "a").first == 4 && fixture_info(&f, "a").end == 5);
 	cr_assert(fixture_get(&f, "a", 4, 4, 0, 100, &err) == ERR_NONE && fixture_add(&f, "a", 5) == 5);
 }
+
+/* They ran on a machine with more cores, where there were more writers. */
+ENGINE_TEST(journals_of_writers_that_are_no_more_count_once)
+{
+	static uint8_t bytes[8192];
+	struct error err;
+	fixture_add_to_many(&f, "s%u", 5, 1); /* by the journal */
+	fixture_die(&f);
+	cr_assert(sim_read_file(f.io, "ironwald.journal-00000-0", 0, bytes, sizeof(bytes)) == 0);
+	cr_assert(sim_write_file(f.io, "ironwald.journal-00007-0", bytes, sizeof(bytes)) == 0);
+	cr_assert(sim_remove_file(f.io, "ironwald.journal-00000-0") == 0);
+	cr_assert(sim_remove_file(f.io, "s3/00000000000000000000.wal") == 0);
+	fixture_open(&f);
+	cr_assert(fixture_get(&f, "s3", 0, 1, 0, 100, &err) == ERR_NONE, "what only it holds is put in place");
+	cr_assert(sim_file_size(f.io, "ironwald.journal-00007-0") < 0, "and then it goes");
+	fixture_power_cut(&f, SIM_LOSE_ALL);
+	cr_assert(sim_file_size(f.io, "ironwald.journal-00007-0") < 0, "durably");
+	fixture_open(&f);
+	cr_assert(fixture_get(&f, "s3", 0, 1, 0, 100, &err) == ERR_NONE);
+}

@@ -121,3 +121,42 @@ Test(engine_journal, what_was_synced_and_is_damaged_is_rot)
 		sim_free(io);
 	}
 }
+
+/* How much is written before a switch, in all switches one after another; each is checkpointed at once. */
+static uint64_t bytes_of_next_half(struct io *io, struct journal *journal, uint64_t pause_ns)
+{
+	uint64_t bytes = 0;
+	struct iovec iov = {data, sizeof(data)};
+	for (;;) {
+		journal_begin(journal);
+		for (unsigned i = 0; i < 20; i++)
+			cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+		uint64_t record = journal_record_bytes(journal);
+		enum journal_room room = journal_room(journal, record);
+		cr_assert(room != JOURNAL_FULL);
+		if (room == JOURNAL_SWITCH) {
+			sim_advance(io, pause_ns);
+			uint64_t done = journal_switch(journal);
+			cr_assert(journal_checkpoint(journal, done) == 0);
+			return bytes;
+		}
+		cr_assert(journal_write(journal) == 0);
+		bytes += record;
+	}
+}
+
+Test(engine_journal, a_busy_one_grows_and_a_quiet_one_does_not)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, &journal) == 0);
+	for (unsigned i = 0; i < 10; i++)
+		cr_assert(bytes_of_next_half(io, journal, UINT64_C(2000000000)) <= JOURNAL_SOFT_BYTES);
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i < 10; i++)
+		bytes = bytes_of_next_half(io, journal, 0);
+	cr_assert(bytes > JOURNAL_BUSY_BYTES / 2 && bytes <= JOURNAL_BUSY_BYTES + JOURNAL_SOFT_BYTES, "%lu",
+		(unsigned long)bytes);
+	journal_close(journal);
+	sim_free(io);
+}
