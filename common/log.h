@@ -1,11 +1,15 @@
 /*
  * log: one line to stderr for what an operator should know.
  *
- * Owns the level (process-wide, atomic). Any thread may call anything.
+ * Owns the level and the format (process-wide, atomic). Any thread may call anything.
  * Invariant: a line is written by one write(2), so that lines never mix; control characters in the text come out
  * escaped, so that one call is one line.
  *
- *   2026-01-31T12:34:56.789Z info  net: listening on 127.0.0.1:7411
+ *   2026-01-31T12:34:56.789Z info  net: listening on 127.0.0.1:7411                                          text
+ *   {"time":"2026-01-31T12:34:56.789Z","level":"info","module":"net","message":"listening on ..."}           json
+ *
+ * Where the descriptor is a stream of the systemd journal, its priority stands in front of either ("<6>"), and text has
+ * no time and no level of its own: the journal has both.
  */
 #ifndef IRONWALD_LOG_H
 #define IRONWALD_LOG_H
@@ -15,6 +19,8 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+
 /* The default is info. */
 void log_set_level(enum log_level level);
 enum log_level log_get_level(void);
@@ -22,8 +28,15 @@ enum log_level log_get_level(void);
 int log_level_from_name(const char *name, size_t len, enum log_level *ret_level);
 const char *log_level_name(enum log_level level);
 
+/* The default is text. */
+void log_set_format(enum log_format format);
+
 /* Where lines go: stderr (2) unless a test sets another descriptor. */
 void log_set_fd(int fd);
+/* Whether that is the stream of the journal that JOURNAL_STREAM names ("DEVICE:INODE"); looks once, at the call. */
+bool log_find_journal(void);
+/* What stands in front of a line for the journal, as "<3>"; empty elsewhere. Static memory. */
+const char *log_priority(enum log_level level);
 
 static inline bool log_enabled(enum log_level level)
 {

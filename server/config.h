@@ -44,6 +44,7 @@ struct config {
 	uint64_t write_timeout_ns; /* 0: none */
 	uint64_t shutdown_timeout_ns;
 	enum log_level log_level;
+	enum log_format log_format;
 };
 
 enum config_action {

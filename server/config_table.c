@@ -17,12 +17,14 @@ static const char *const compressions[] = {"none", "lz4", NULL};
 static const char *const read_strategies[] = {"standard_io", "mmap", NULL};
 static const char *const corruption_policies[] = {"error", "truncate", NULL};
 static const char *const log_levels[] = {"error", "warn", "info", "debug", NULL};
+static const char *const log_formats[] = {"text", "json", NULL};
 
 _Static_assert(SYNC_STRICT == 0 && SYNC_BATCH_ONLY == 1 && SYNC_ASYNC == 2, "sync_modes");
 _Static_assert(COMPRESSION_NONE == 0 && COMPRESSION_LZ4 == 1, "compressions");
 _Static_assert(READ_STANDARD_IO == 0 && READ_MMAP == 1, "read_strategies");
 _Static_assert(ON_CORRUPTION_ERROR == 0 && ON_CORRUPTION_TRUNCATE == 1, "corruption_policies");
 _Static_assert(LOG_LEVEL_ERROR == 0 && LOG_LEVEL_WARN == 1 && LOG_LEVEL_INFO == 2 && LOG_LEVEL_DEBUG == 3, "levels");
+_Static_assert(LOG_FORMAT_TEXT == 0 && LOG_FORMAT_JSON == 1, "log_formats");
 
 #define FIELD(field) .offset = offsetof(struct config, field), .width = sizeof(((struct config *)NULL)->field)
 
@@ -201,6 +203,12 @@ const struct config_key config_keys[] = {
 		.default_text = "info",
 		.names = log_levels,
 		.help = "what is written to standard error"},
+	{.name = "log_format",
+		.type = CONFIG_ENUM,
+		FIELD(log_format),
+		.default_text = "text",
+		.names = log_formats,
+		.help = "lines for people, or one JSON object a line"},
 };
 
 const size_t config_key_count = sizeof(config_keys) / sizeof(config_keys[0]);

@@ -258,8 +258,9 @@ int main(int argc, char **argv)
 
 	if (open_standard_streams() != 0)
 		return EXIT_FAILED;
+	log_find_journal();
 	if (config_load(argc, argv, &config, &action, &err) != 0) {
-		fprintf(stderr, "%s\n", err.message);
+		fprintf(stderr, "%s%s\n", log_priority(LOG_LEVEL_ERROR), err.message);
 		return EXIT_CONFIG;
 	}
 	switch (action) {
@@ -277,6 +278,7 @@ int main(int argc, char **argv)
 	}
 	prepare_signals();
 	log_set_level(config.log_level);
+	log_set_format(config.log_format);
 	if (fit_descriptors(&config) != 0)
 		return EXIT_FAILED;
 	return run(&config);

@@ -2,7 +2,10 @@
 #include <criterion/criterion.h>
 #include <errno.h>
 #include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "buf.h"
@@ -244,6 +247,62 @@ Test(log, what_could_forge_a_line_is_escaped)
 		lines += text[i] == '\n';
 	cr_assert(lines == 3, "%u lines", lines);
 	cr_assert(len > 8000 && text[len - 1] == '\n', "a long text is cut, and still one line (%zu)", len);
+}
+
+Test(log, json_has_the_same_and_nothing_can_leave_its_string)
+{
+	char text[32768];
+	log_to_pipe();
+	log_set_format(LOG_FORMAT_JSON);
+	log_warn("net", "a \"b\" c:\\d\n\x01\x7f \xc3\xa4 \xc2\x9b");
+	log_info("x", "%s", "not UTF-8: \xff\"");
+	char filler[5000];
+	memset(filler, '\x01', sizeof(filler) - 1);
+	filler[sizeof(filler) - 1] = '\0';
+	log_info("x", "%s", filler);
+	size_t len = read_log(text, sizeof(text));
+	cr_assert(strncmp(text, "{\"time\":\"20", 11) == 0 && text[32] == 'Z' && text[28] == '.', "%s", text);
+	static const char first[] = "\",\"level\":\"warn\",\"module\":\"net\",\"message\":\"a \\\"b\\\" "
+				    "c:\\\\d\\n\\u0001\\u007f \xc3\xa4 \\u009b\"}\n{";
+	cr_assert(strncmp(text + 33, first, sizeof(first) - 1) == 0, "%s", text + 33);
+	cr_assert(strstr(text, "\"message\":\"not UTF-8: \\\\xff\\\"\"}\n") != NULL, "%s", text);
+	cr_assert(
+		len > 12000 && strcmp(text + len - 3, "\"}\n") == 0, "a long text is cut, and still whole (%zu)", len);
+}
+
+static void say_stream(unsigned long long device, unsigned long long inode, const char *behind)
+{
+	char value[100];
+	snprintf(value, sizeof(value), "%llu:%llu%s", device, inode, behind);
+	setenv("JOURNAL_STREAM", value, 1);
+}
+
+Test(log, priorities_where_it_is_the_journals_stream)
+{
+	char text[4096];
+	struct stat status;
+	log_to_pipe();
+	cr_assert(fstat(pipe_fds[1], &status) == 0, "fstat");
+	unsetenv("JOURNAL_STREAM");
+	cr_assert(!log_find_journal() && log_priority(LOG_LEVEL_ERROR)[0] == '\0', "nobody says so");
+	say_stream(status.st_dev, status.st_ino + 1, "");
+	cr_assert(!log_find_journal(), "standard error is another one");
+	say_stream(status.st_dev + 1, status.st_ino, "");
+	cr_assert(!log_find_journal(), "another device");
+	say_stream(status.st_dev, status.st_ino, "x");
+	cr_assert(!log_find_journal(), "rubbish behind it");
+	say_stream(status.st_dev, status.st_ino, "");
+	cr_assert(log_find_journal(), "it is");
+	log_set_level(LOG_LEVEL_DEBUG);
+	log_error("a", "1");
+	log_warn("a", "2");
+	log_info("a", "3");
+	log_debug("a", "4\n<0>forged");
+	log_set_format(LOG_FORMAT_JSON);
+	log_warn("a", "5");
+	read_log(text, sizeof(text));
+	static const char lines[] = "<3>a: 1\n<4>a: 2\n<6>a: 3\n<7>a: 4\\n<0>forged\n<4>{\"time\":\"";
+	cr_assert(strncmp(text, lines, sizeof(lines) - 1) == 0, "%s", text);
 }
 
 static void *log_many(void *arg)

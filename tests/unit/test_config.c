@@ -137,6 +137,7 @@ Test(config, defaults_of_the_rest)
 	cr_assert(config.write_timeout_ns == UINT64_C(30000000000), "write_timeout");
 	cr_assert(config.shutdown_timeout_ns == UINT64_C(10000000000), "shutdown_timeout");
 	cr_assert(config.log_level == LOG_LEVEL_INFO, "log_level");
+	cr_assert(config.log_format == LOG_FORMAT_TEXT, "log_format");
 }
 
 Test(config, every_row_is_sound)
@@ -216,13 +217,15 @@ Test(config, every_enum_value)
 {
 	struct config config;
 
-	good("sync_mode=batch_only\ncompression = lz4\nread_strategy=mmap\non_corruption=truncate\nlog_level=debug\n",
+	good("sync_mode=batch_only\ncompression = "
+	     "lz4\nread_strategy=mmap\non_corruption=truncate\nlog_level=debug\nlog_format=json\n",
 		NULL, NULL, &config);
 	cr_assert(config.engine.sync_mode == SYNC_BATCH_ONLY, "batch_only");
 	cr_assert(config.engine.compression == COMPRESSION_LZ4, "lz4");
 	cr_assert(config.engine.read_strategy == READ_MMAP, "mmap");
 	cr_assert(config.engine.on_corruption == ON_CORRUPTION_TRUNCATE, "truncate");
 	cr_assert(config.log_level == LOG_LEVEL_DEBUG, "debug");
+	cr_assert(config.log_format == LOG_FORMAT_JSON, "json");
 	good("sync_mode=async\nlog_level=warn\n", NULL, NULL, &config);
 	cr_assert(config.engine.sync_mode == SYNC_ASYNC, "async");
 	cr_assert(config.log_level == LOG_LEVEL_WARN, "warn");
