@@ -8,6 +8,7 @@ void thread_block_stops(sigset_t *ret_before)
 	sigemptyset(&stops);
 	sigaddset(&stops, SIGTERM);
 	sigaddset(&stops, SIGINT);
+	sigaddset(&stops, SIGHUP);
 	pthread_sigmask(SIG_BLOCK, &stops, ret_before);
 }
 

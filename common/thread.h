@@ -1,8 +1,9 @@
 /*
  * thread: threads that leave the stop signals to the main one.
  *
- * Owns nothing; any thread may call it. Invariant: SIGTERM and SIGINT are blocked in a thread from its start on, so
- * that they are delivered to the main thread alone, which can hold them back while their dispositions change hands.
+ * Owns nothing; any thread may call it. Invariant: SIGTERM, SIGINT and SIGHUP are blocked in a thread from its start
+ * on, so that they are delivered to the main thread alone, which can hold them back while their dispositions change
+ * hands.
  */
 #ifndef IRONWALD_THREAD_H
 #define IRONWALD_THREAD_H

@@ -215,11 +215,12 @@ void config_print_help(FILE *out)
 
 		config_value_syntax(key, syntax, sizeof(syntax));
 		snprintf(left, sizeof(left), "--%s=%s", names.text[i], syntax);
-		fprintf(out, "  %s\n        %s (%s%s)\n", left, key->help,
+		fprintf(out, "  %s\n        %s (%s%s%s)\n", left, key->help,
 			key->default_text != NULL ? "default: " : "required",
-			key->default_text != NULL ? key->default_text : "");
+			key->default_text != NULL ? key->default_text : "", key->reload ? "; reload" : "");
 	}
 	fputs("\nSIZE is in bytes, or with K, M or G (1024 and its powers); TIME has a unit: ms, s or m.\n"
+	      "SIGHUP reads the file again; keys marked \"reload\" then change, the others wait for a restart.\n"
 	      "Exit status: 0 stopped as asked, 1 failed, 2 usage or configuration, 3 damaged data.\n",
 		out);
 }

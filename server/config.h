@@ -1,10 +1,10 @@
 /*
  * config: what the daemon is told: built-in defaults, then the file, then the command line.
  *
- * Owns nothing: a struct config is plain memory of the caller's, filled once at start and not changed afterwards.
- * config_load is for the main thread, before there are others (getopt and libinih keep process-wide state).
- * Invariant: a config that config_load handed out holds for every key a value within the bounds of its row in the table
- * (config_table.h); what small values cannot carry has been raised already.
+ * Owns nothing: a struct config is plain memory of the caller's, filled once and not changed afterwards (see reload.h).
+ * config_load is for one thread at a time, and for nobody else who uses getopt or libinih (both keep process-wide
+ * state). Invariant: a config that config_load handed out holds for every key a value within the bounds of its row in
+ * the table (config_table.h); what small values cannot carry has been raised already.
  */
 #ifndef IRONWALD_CONFIG_H
 #define IRONWALD_CONFIG_H

@@ -24,6 +24,7 @@ struct config_key {
 	const char *name; /* as in the file; on the command line with - for _ */
 	enum config_type type;
 	bool takes_none;	  /* `none` is a value: kept as 0, an empty path or no address */
+	bool reload;		  /* a reload (SIGHUP) changes it; the others wait for a restart */
 	size_t offset, width;	  /* of the field in struct config; numbers are 4 or 8 bytes wide */
 	const char *default_text; /* as one would write it; NULL: there is none, the key is required */
 	uint64_t min, max;	  /* bytes, count or nanoseconds; a path's length */

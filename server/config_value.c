@@ -317,3 +317,93 @@ void config_value_syntax(const struct config_key *key, char *buf, size_t size)
 	for (size_t i = 0; key->names[i] != NULL && used < size; i++)
 		used += (size_t)snprintf(buf + used, size - used, "%s%s", i == 0 ? "" : "|", key->names[i]);
 }
+
+void config_format_address(const struct sockaddr_storage *address, char *buf, size_t size)
+{
+	char host[INET6_ADDRSTRLEN] = "?";
+
+	if (address->ss_family == AF_INET6) {
+		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
+		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
+		snprintf(buf, size, "[%s]:%u", host, ntohs(in6->sin6_port));
+	} else {
+		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
+		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
+		snprintf(buf, size, "%s:%u", host, ntohs(in->sin_port));
+	}
+}
+
+static void addresses_text(const struct config_addresses *addresses, char *buf, size_t size)
+{
+	size_t used = 0;
+
+	for (uint32_t i = 0; i < addresses->count && used < size; i++) {
+		char text[64];
+		config_format_address(&addresses->list[i], text, sizeof(text));
+		used += (size_t)snprintf(buf + used, size - used, "%s%s", i == 0 ? "" : ",", text);
+	}
+}
+
+static uint64_t load_number(const struct config *config, const struct config_key *key)
+{
+	const char *field = (const char *)config + key->offset;
+	uint32_t narrow;
+	uint64_t value;
+
+	if (key->width != sizeof(narrow)) {
+		memcpy(&value, field, sizeof(value));
+		return value;
+	}
+	memcpy(&narrow, field, sizeof(narrow));
+	return narrow;
+}
+
+static bool is_none(const struct config *config, const struct config_key *key)
+{
+	const char *field = (const char *)config + key->offset;
+
+	switch (key->type) {
+	case CONFIG_PATH:
+		return field[0] == '\0';
+	case CONFIG_ADDRESSES:
+		return ((const struct config_addresses *)field)->count == 0;
+	default:
+		return load_number(config, key) == 0;
+	}
+}
+
+void config_value_text(const struct config *config, const struct config_key *key, char *buf, size_t size)
+{
+	const char *field = (const char *)config + key->offset;
+
+	if (key->takes_none && is_none(config, key))
+		snprintf(buf, size, "none");
+	else if (key->type == CONFIG_PATH)
+		snprintf(buf, size, "%s", field);
+	else if (key->type == CONFIG_ADDRESSES)
+		addresses_text((const struct config_addresses *)field, buf, size);
+	else if (key->type == CONFIG_ENUM)
+		snprintf(buf, size, "%s", key->names[load_number(config, key)]);
+	else
+		format_number(load_number(config, key), units_of(key), buf, size);
+}
+
+bool config_value_same(const struct config *left, const struct config *right, const struct config_key *key)
+{
+	const char *a = (const char *)left + key->offset, *b = (const char *)right + key->offset;
+
+	if (key->type == CONFIG_PATH)
+		return strcmp(a, b) == 0;
+	if (key->type == CONFIG_ADDRESSES) {
+		const struct config_addresses *some = (const struct config_addresses *)a;
+		const struct config_addresses *others = (const struct config_addresses *)b;
+		return some->count == others->count &&
+		       memcmp(some->list, others->list, some->count * sizeof(some->list[0])) == 0;
+	}
+	return load_number(left, key) == load_number(right, key);
+}
+
+void config_value_copy(struct config *to, const struct config *from, const struct config_key *key)
+{
+	memcpy((char *)to + key->offset, (const char *)from + key->offset, key->width);
+}

@@ -7,6 +7,7 @@
 #ifndef IRONWALD_CONFIG_VALUE_H
 #define IRONWALD_CONFIG_VALUE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "config.h"
@@ -19,11 +20,19 @@
 int config_value_set(
 	struct config *config, const struct config_key *key, const char *text, bool add, char why[CONFIG_WHY_MAX]);
 
+/* As one would write it in the file; a long one is cut. */
+void config_value_text(const struct config *config, const struct config_key *key, char *buf, size_t size);
+bool config_value_same(const struct config *left, const struct config *right, const struct config_key *key);
+/* to gets what from has. */
+void config_value_copy(struct config *to, const struct config *from, const struct config_key *key);
+
 /* "strict|batch_only|async", "none|SIZE", ...: for --help. */
 void config_value_syntax(const struct config_key *key, char *buf, size_t size);
 
 /* Shortest exact text: 65536 is "64K", 1500 ms is "1500ms". */
 void config_format_size(uint64_t bytes, char *buf, size_t size);
 void config_format_duration(uint64_t ns, char *buf, size_t size);
+/* "127.0.0.1:7411", "[::1]:7411". */
+void config_format_address(const struct sockaddr_storage *address, char *buf, size_t size);
 
 #endif

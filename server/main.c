@@ -21,6 +21,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,13 +32,14 @@
 #include "error.h"
 #include "fd_budget.h"
 #include "log.h"
+#include "reload.h"
 #include "server.h"
 #include "thread.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CONFIG = 2, EXIT_DAMAGE = 3 };
 
 /* Lock-free, so that a signal handler may touch it. */
-static atomic_int stop_signals;
+static atomic_int stop_signals, reload_signals;
 
 /* Before the loop takes the signals, and after it gave them back. */
 static void on_stop_signal(int number)
@@ -45,6 +47,13 @@ static void on_stop_signal(int number)
 	(void)number;
 	if (atomic_fetch_add(&stop_signals, 1) > 0)
 		_exit(EXIT_FAILED);
+}
+
+/* Before the loop takes it: once it serves, the file is read again. */
+static void on_reload_signal(int number)
+{
+	(void)number;
+	atomic_store(&reload_signals, 1);
 }
 
 static bool stop_asked(void *arg)
@@ -65,11 +74,14 @@ static void take_stop_signals(void)
 static void prepare_signals(void)
 {
 	struct sigaction ignore = {.sa_handler = SIG_IGN};
+	struct sigaction reload = {.sa_handler = on_reload_signal, .sa_flags = SA_RESTART};
 
 	/* A peer that went away, and a file over its limit, are errors of one call and not the end of the process. */
 	sigemptyset(&ignore.sa_mask);
 	sigaction(SIGPIPE, &ignore, NULL);
 	sigaction(SIGXFSZ, &ignore, NULL);
+	sigemptyset(&reload.sa_mask);
+	sigaction(SIGHUP, &reload, NULL);
 	take_stop_signals();
 }
 
@@ -109,9 +121,21 @@ static int refuse(const struct error *err)
 	return exit_status_of(err->code);
 }
 
-static int fit_descriptors(struct config *config)
+/* What runs: made from one snapshot of the configuration after the other. */
+struct daemon {
+	struct reload *reload;
+	uint32_t max_open_segments; /* as granted at start */
+	struct server *server;
+	struct engine *engine;
+	struct server_options *next_options; /* of a reload that is prepared */
+	bool reload_failed;
+	struct error reload_error;
+};
+
+/* How many connections and segments there can be. segments: as asked, or, while running, as granted at start. */
+static int fit_descriptors(const struct config *config, uint32_t segments, struct fd_budget *ret_budget)
 {
-	const uint32_t connections = config->max_connections, segments = config->engine.max_open_segments;
+	const uint32_t connections = config->max_connections;
 	struct fd_budget budget = {
 		.limit = fd_budget_raise(),
 		.shards = config->engine.shard_count,
@@ -133,8 +157,7 @@ static int fit_descriptors(struct config *config)
 			" that the configuration wants: max_connections is %" PRIu32 " instead of %" PRIu32
 			", max_open_segments %" PRIu32 " instead of %" PRIu32 "; raise it (ulimit -n, LimitNOFILE=)",
 			budget.limit, budget.wanted, budget.connections, connections, budget.segments, segments);
-	config->max_connections = budget.connections;
-	config->engine.max_open_segments = budget.segments;
+	*ret_budget = budget;
 	return 0;
 }
 
@@ -149,7 +172,8 @@ static void note_what_was_raised(const struct config *config)
 	log_info("main", "max_message_bytes of %s is raised to %s, the least there is", asked, raised);
 }
 
-static void server_options_of(const struct config *config, struct server_options *ret_options)
+static void server_options_of(
+	const struct config *config, const struct fd_budget *budget, struct server_options *ret_options)
 {
 	server_options_default(ret_options);
 	ret_options->tcp_addresses = config->listen_tcp.list;
@@ -158,7 +182,7 @@ static void server_options_of(const struct config *config, struct server_options
 	ret_options->max_message_bytes = config->max_message_bytes;
 	ret_options->max_inflight_bytes = config->max_inflight_bytes;
 	ret_options->max_inflight_bytes_total = config->max_inflight_bytes_total;
-	ret_options->max_connections = config->max_connections;
+	ret_options->max_connections = budget->connections;
 	ret_options->idle_timeout_ns = config->idle_timeout_ns;
 	ret_options->write_timeout_ns = config->write_timeout_ns;
 	ret_options->shutdown_timeout_ns = config->shutdown_timeout_ns;
@@ -166,26 +190,110 @@ static void server_options_of(const struct config *config, struct server_options
 	ret_options->compression = config_compression_name(config->engine.compression);
 }
 
+/* ---- reload ------------------------------------------------------------------------------------------------------ */
+
+static void apply_log(const struct config *config, void *arg)
+{
+	(void)arg;
+	log_set_level(config->log_level);
+	log_set_format(config->log_format);
+}
+
+static int prepare_limits(const struct config *config, void *arg, struct error *err)
+{
+	struct daemon *daemon = arg;
+	struct fd_budget budget;
+
+	if (fit_descriptors(config, daemon->max_open_segments, &budget) != 0)
+		return error_set(err, ERR_CONFIG, "the limit of open files is too low");
+	daemon->next_options = malloc(sizeof(*daemon->next_options));
+	if (daemon->next_options == NULL)
+		return error_set(err, ERR_CONFIG, "no memory for the configuration");
+	server_options_of(config, &budget, daemon->next_options);
+	return 0;
+}
+
+static void apply_limits(const struct config *config, void *arg)
+{
+	struct daemon *daemon = arg;
+
+	server_take_options(daemon->server, daemon->next_options);
+	daemon->next_options = NULL;
+	engine_set_max_streams(daemon->engine, config->engine.max_streams);
+}
+
+static void drop_limits(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	free(daemon->next_options);
+	daemon->next_options = NULL;
+}
+
+/* In their order: what else a reload reads again comes here. */
+static void add_reload_hooks(struct daemon *daemon)
+{
+	const struct reload_hook hooks[] = {
+		{.apply_cb = apply_log},
+		{.prepare_cb = prepare_limits, .apply_cb = apply_limits, .drop_cb = drop_limits, .arg = daemon},
+	};
+
+	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++)
+		reload_add_hook(daemon->reload, &hooks[i]);
+}
+
+static void on_reload_begin(void *arg)
+{
+	(void)arg;
+	log_info("main", "reload: reading the configuration again");
+}
+
+static void on_reload_prepare(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	daemon->reload_failed = reload_prepare(daemon->reload, &daemon->reload_error) != 0;
+}
+
+static void on_reload_apply(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	if (daemon->reload_failed) {
+		log_error("main", "reload refused, all stays as it was: %s", daemon->reload_error.message);
+		return;
+	}
+	reload_apply(daemon->reload);
+	log_info("main", "reloaded");
+}
+
+/* ---- start and stop ---------------------------------------------------------------------------------------------- */
+
 /* libuv gives the signals back to their defaults when the server goes; from the first signal on the next one has to end
  * the process with our status, so they wait meanwhile: no thread but this one takes them (see thread.h). */
 static void free_server(struct server *server)
 {
+	struct sigaction ignore = {.sa_handler = SIG_IGN};
 	sigset_t before;
 
 	thread_block_stops(&before);
 	server_free(server);
 	atomic_store(&stop_signals, 1);
 	take_stop_signals();
+	sigemptyset(&ignore.sa_mask);
+	sigaction(SIGHUP, &ignore, NULL); /* there is nothing to reload any more */
 	thread_restore_signals(&before);
 }
 
 /* The engine is open: listen, serve, stop. Frees the server, not the engine. */
-static int serve(const struct config *config, struct server *server, struct engine *engine)
+static int serve(struct daemon *daemon)
 {
+	const struct config *config = reload_current(daemon->reload);
+	struct server *server = daemon->server;
 	struct error err;
 	int status = EXIT_OK;
 
-	if (server_start(server, engine, &err) != 0) {
+	if (server_start(server, daemon->engine, &err) != 0) {
 		status = refuse(&err);
 	} else {
 		note_what_was_raised(config);
@@ -195,6 +303,8 @@ static int serve(const struct config *config, struct server *server, struct engi
 		fflush(stdout);
 		if (stop_asked(NULL))
 			server_stop(server);
+		else if (atomic_load(&reload_signals) > 0)
+			server_reload(server);
 		if (server_run(server, &err) != 0)
 			status = refuse(&err);
 	}
@@ -202,16 +312,20 @@ static int serve(const struct config *config, struct server *server, struct engi
 	return status;
 }
 
-static int run_engine(const struct config *config, struct io *io, struct server *server)
+static int run_engine(struct daemon *daemon, struct io *io)
 {
+	const struct config *config = reload_current(daemon->reload);
+	const struct server_reload reload = {on_reload_begin, on_reload_prepare, on_reload_apply, daemon};
+	struct engine_options options = config->engine;
 	struct engine_hooks hooks = {.cancelled = stop_asked};
-	struct engine *engine;
 	struct error err;
 	int status;
 
-	server_hooks(server, &hooks);
-	if (engine_open(io, &config->engine, &hooks, &engine, &err) != 0) {
-		free_server(server);
+	options.max_open_segments = daemon->max_open_segments;
+	server_hooks(daemon->server, &hooks);
+	server_on_reload(daemon->server, &reload);
+	if (engine_open(io, &options, &hooks, &daemon->engine, &err) != 0) {
+		free_server(daemon->server);
 		if (err.code != ERR_SHUTTING_DOWN) {
 			/* The engine knows its files by their names in the directory only. */
 			log_write(LOG_LEVEL_ERROR, "main", "%s: %s", config->root_path, err.message);
@@ -220,16 +334,16 @@ static int run_engine(const struct config *config, struct io *io, struct server 
 		log_info("main", "stopped by a signal during recovery; the next start begins it again");
 		return EXIT_OK;
 	}
-	status = serve(config, server, engine);
-	if (engine_close(engine, &err) != 0)
+	status = serve(daemon);
+	if (engine_close(daemon->engine, &err) != 0)
 		return refuse(&err);
 	return status;
 }
 
-static int run(const struct config *config)
+static int run(struct daemon *daemon, const struct fd_budget *budget)
 {
+	const struct config *config = reload_current(daemon->reload);
 	struct server_options options;
-	struct server *server;
 	struct error err;
 	struct io *io;
 	uint64_t began_ns = clock_now_ns();
@@ -239,14 +353,35 @@ static int run(const struct config *config)
 		error_set_io(&err, -result, "cannot open the data directory", config->root_path);
 		return refuse(&err);
 	}
-	server_options_of(config, &options);
-	if (server_new(&options, &server, &err) != 0)
+	server_options_of(config, budget, &options);
+	if (server_new(&options, &daemon->server, &err) != 0)
 		status = refuse(&err);
 	else
-		status = run_engine(config, io, server);
+		status = run_engine(daemon, io);
 	io_posix_free(io);
 	if (status == EXIT_OK)
 		log_info("main", "stopped after %" PRIu64 " s", (clock_now_ns() - began_ns) / NS_PER_SECOND);
+	return status;
+}
+
+/* The command line was read, and says to serve. */
+static int start(int argc, char **argv, const struct config *config)
+{
+	struct daemon daemon = {0};
+	struct fd_budget budget;
+	struct error err;
+	int status;
+
+	prepare_signals();
+	apply_log(config, NULL);
+	if (fit_descriptors(config, config->engine.max_open_segments, &budget) != 0)
+		return EXIT_FAILED;
+	daemon.max_open_segments = budget.segments;
+	if (reload_new(argc, argv, config, &daemon.reload, &err) != 0)
+		return refuse(&err);
+	add_reload_hooks(&daemon);
+	status = run(&daemon, &budget);
+	reload_free(daemon.reload);
 	return status;
 }
 
@@ -276,10 +411,5 @@ int main(int argc, char **argv)
 	case CONFIG_RUN:
 		break;
 	}
-	prepare_signals();
-	log_set_level(config.log_level);
-	log_set_format(config.log_format);
-	if (fit_descriptors(&config) != 0)
-		return EXIT_FAILED;
-	return run(&config);
+	return start(argc, argv, &config);
 }

@@ -17,8 +17,7 @@
 #define READ_BUFFER_MIN 4096u
 #define READ_BUFFER_MAX (64u << 20)
 
-/* ---- open and close -----------------------------------------------------------------------------------------------
- */
+/* ---- open and close ---------------------------------------------------------------------------------------------- */
 
 /* A writer each for up to WRITERS_MAX shards, but not many more than the cores can run: writers of several shards make
  * them durable by one sync. Without threads it is the same on every machine. */
@@ -172,6 +171,7 @@ int engine_open(struct io *io, const struct engine_options *options, const struc
 		return error_set_io(err, ENOMEM, "open", "");
 	engine->io = io;
 	engine->options = *options;
+	engine->max_streams = options->max_streams;
 	engine->hooks = *hooks;
 	engine->done_last = &engine->done_first;
 	engine->cuts_last = &engine->cuts;
@@ -250,8 +250,7 @@ void engine_abandon(struct engine *engine)
 	free_all(engine);
 }
 
-/* ---- completions --------------------------------------------------------------------------------------------------
- */
+/* ---- completions ------------------------------------------------------------------------------------------------- */
 
 void engine_complete(struct engine *engine, struct op *first, struct op *last)
 {
@@ -353,8 +352,12 @@ bool engine_idle(struct engine *engine)
 	return engine->ops_held == 0;
 }
 
-/* ---- submission -----------------------------------------------------------------------------------------------------
- */
+void engine_set_max_streams(struct engine *engine, uint64_t max_streams)
+{
+	engine->max_streams = max_streams;
+}
+
+/* ---- submission -------------------------------------------------------------------------------------------------- */
 
 struct writer *engine_writer_for(struct engine *engine, const char *name, size_t len, uint64_t hash)
 {
@@ -368,9 +371,9 @@ static struct stream *make_stream(struct engine *engine, const char *name, size_
 {
 	/* The logs of the shards are always there: they do not count. */
 	size_t count = engine->table.count - engine->options.shard_count;
-	if (count >= engine->options.max_streams) {
+	if (count >= engine->max_streams) {
 		error_set(err, ERR_BUSY, "there are %zu streams, and max_streams is %llu; raise it to make more", count,
-			(unsigned long long)engine->options.max_streams);
+			(unsigned long long)engine->max_streams);
 		return NULL;
 	}
 	struct stream *stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
@@ -486,8 +489,7 @@ void engine_kick(struct engine *engine)
 		writer_kick(engine->writers[i]);
 }
 
-/* ---- the loop's view ------------------------------------------------------------------------------------------------
- */
+/* ---- the loop's view --------------------------------------------------------------------------------------------- */
 
 struct stream *engine_find(struct engine *engine, const char *name, size_t name_len)
 {
@@ -559,8 +561,7 @@ bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, c
 	return false;
 }
 
-/* ---- tests, statistics ----------------------------------------------------------------------------------------------
- */
+/* ---- tests, statistics ------------------------------------------------------------------------------------------- */
 
 unsigned engine_step_count(struct engine *engine)
 {

@@ -138,6 +138,9 @@ struct op *engine_take(struct engine *engine);
 /* [loop] True if no op is held by the engine. */
 bool engine_idle(struct engine *engine);
 
+/* [loop] Holds for streams that are made from here on; those that are there stay. */
+void engine_set_max_streams(struct engine *engine, uint64_t max_streams);
+
 /* ---- the loop's own view -------------------------------------------------------------------------------------- */
 
 struct stream_view {

@@ -45,6 +45,7 @@ struct engine {
 
 	/* the loop's */
 	struct stream_table table;
+	uint64_t max_streams; /* at first that of the options */
 	uint64_t ops_held;
 	struct checkpoint_op *cuts, **cuts_last; /* creations whose cut is not durable yet, in order */
 	bool closing;

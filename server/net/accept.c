@@ -20,7 +20,7 @@ static void refuse(struct server *server, struct conn *conn)
 	server->refused_count++;
 	server->net.stats.connections_refused++;
 	error_set(&err, ERR_BUSY, "there are max_connections (%" PRIu32 ") already: connect again later",
-		server->net.options.max_connections);
+		server->net.options->max_connections);
 	server->net.stats.errors[ERR_BUSY]++;
 	conn_fail(conn, 0, &err);
 }
@@ -71,7 +71,7 @@ void accept_cb(int fd, bool tcp, void *arg)
 	}
 	struct conn_group_stats stats;
 	conn_group_stats(server->net.conns, &stats);
-	session->refused = stats.connections - server->refused_count >= server->net.options.max_connections;
+	session->refused = stats.connections - server->refused_count >= server->net.options->max_connections;
 	struct conn *conn = conn_new(server->net.conns, transport, session);
 	if (conn == NULL) {
 		free(session);

@@ -58,6 +58,9 @@ struct conn_group *conn_group_new(const struct conn_limits *limits, const struct
 /* After the last connection is gone. NULL is legal. */
 void conn_group_free(struct conn_group *group);
 
+/* They hold for all connections, also for those that are there. max_message_bytes must be the same. */
+void conn_group_set_limits(struct conn_group *group, const struct conn_limits *limits);
+
 /* Once per loop turn, before waiting for events: sends what is queued, goes on with requests that were held back.
  * True: there is more to do, come again without waiting. */
 bool conn_group_service(struct conn_group *group);

@@ -15,6 +15,14 @@ struct conn_group *conn_group_new(const struct conn_limits *limits, const struct
 	return group;
 }
 
+void conn_group_set_limits(struct conn_group *group, const struct conn_limits *limits)
+{
+	group->limits = *limits;
+	/* Those that were held back may have room now. */
+	for (struct conn *conn = group->all; conn != NULL; conn = conn->next)
+		conn_mark(conn);
+}
+
 void conn_group_free(struct conn_group *group)
 {
 	if (group == NULL)

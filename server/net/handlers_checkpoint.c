@@ -32,7 +32,7 @@ static void free_call(struct checkpoint_call *own)
 static size_t answer_bytes_max(const struct call *call, enum op_kind kind)
 {
 	if (kind == OP_LIST_CHECKPOINTS)
-		return (size_t)call->net->options.max_message_bytes;
+		return (size_t)call->net->options->max_message_bytes;
 	return sizeof(uint64_t) * engine_shard_count(call->net->engine);
 }
 
@@ -79,7 +79,7 @@ static int too_large(uint64_t limit, uint64_t size, struct error *err)
 /* Whether the offsets of all shards fit in an answer, whatever they are. */
 static int check_offsets_fit(const struct call *call, struct error *err)
 {
-	uint64_t limit = call->net->options.max_message_bytes;
+	uint64_t limit = call->net->options->max_message_bytes;
 	uint64_t size = (uint64_t)OFFSET_BYTES_MAX * engine_shard_count(call->net->engine) + ANSWER_OVERHEAD_BYTES;
 	return size <= limit ? 0 : too_large(limit, size, err);
 }
@@ -143,7 +143,7 @@ void handle_LIST_CHECKPOINTS(struct call *call, const struct request *request, s
 	if (own == NULL)
 		return;
 	own->checkpoint.limit = limit;
-	own->checkpoint.max_bytes = call->net->options.max_message_bytes - ANSWER_OVERHEAD_BYTES;
+	own->checkpoint.max_bytes = call->net->options->max_message_bytes - ANSWER_OVERHEAD_BYTES;
 	submit(own);
 }
 
@@ -240,7 +240,7 @@ static void answer(struct checkpoint_call *own)
 static bool latest_is_too_large(const struct checkpoint_call *own, struct error *err)
 {
 	const struct checkpoint_op *checkpoint = &own->checkpoint;
-	uint64_t limit = own->call.net->options.max_message_bytes;
+	uint64_t limit = own->call.net->options->max_message_bytes;
 	uint64_t size =
 		(uint64_t)OFFSET_BYTES_MAX * checkpoint->shard_count + checkpoint->ids.len + ANSWER_OVERHEAD_BYTES;
 	return checkpoint->op.kind == OP_LOAD_LATEST_CHECKPOINT && size > limit && too_large(limit, size, err) != 0;

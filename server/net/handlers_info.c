@@ -44,11 +44,11 @@ void handle_HELLO(struct call *call, const struct request *request, struct buf *
 	mp_write_key(&writer, KEY_SHARD_COUNT);
 	mp_write_u64(&writer, engine_shard_count(net->engine));
 	mp_write_key(&writer, KEY_MAX_MESSAGE_BYTES);
-	mp_write_u64(&writer, net->options.max_message_bytes);
+	mp_write_u64(&writer, net->options->max_message_bytes);
 	mp_write_key(&writer, KEY_SYNC_MODE);
-	mp_write_str(&writer, net->options.sync_mode);
+	mp_write_str(&writer, net->options->sync_mode);
 	mp_write_key(&writer, KEY_COMPRESSION);
-	mp_write_str(&writer, net->options.compression);
+	mp_write_str(&writer, net->options->compression);
 	call_reply_end(call, &writer);
 }
 
@@ -172,7 +172,7 @@ void handle_LIST_STREAMS(struct call *call, const struct request *request, struc
 		call_fail(call, &err);
 		return;
 	}
-	uint64_t fitting = (call->net->options.max_message_bytes - LIST_OVERHEAD_BYTES) / LISTED_NAME_BYTES_MAX;
+	uint64_t fitting = (call->net->options->max_message_bytes - LIST_OVERHEAD_BYTES) / LISTED_NAME_BYTES_MAX;
 	if (limit == 0)
 		limit = 1; /* as in iter: an empty portion with more behind it would be a loop without end */
 	if (limit > LIST_LIMIT_MAX)

@@ -82,7 +82,7 @@ static void run(struct read_call *read)
 		return;
 	}
 	/* Also for an iter with a low max_bytes: its first entry may be over it. */
-	call_charge(&read->call, sizeof(*read) + job->ids_bytes.cap + (size_t)net->options.max_message_bytes);
+	call_charge(&read->call, sizeof(*read) + job->ids_bytes.cap + (size_t)net->options->max_message_bytes);
 	read->work.data = read;
 	net->stats.reads_in_pool++;
 	net->pool_reads++;
@@ -107,7 +107,7 @@ static struct read_call *start_on(struct call *call, enum read_kind kind, struct
 		.stream = stream,
 		.view = stream_view(stream),
 		.msgid = call->msgid,
-		.max_message_bytes = net->options.max_message_bytes,
+		.max_message_bytes = net->options->max_message_bytes,
 		.slice_ns = SLICE_NS,
 		.cancelled = is_dead,
 		.cancelled_arg = call->conn,
@@ -305,7 +305,7 @@ static void run_iter(struct read_call *read, const struct iter_params *params)
 	if (params->wait_ms > 0 && job->start >= job->view.end) {
 		struct session *session = conn_user(read->call.conn);
 		uint64_t wait_ms =
-			params->wait_ms < net->options.max_wait_ms ? params->wait_ms : net->options.max_wait_ms;
+			params->wait_ms < net->options->max_wait_ms ? params->wait_ms : net->options->max_wait_ms;
 		read->waiter = (struct waiter){
 			.wake_cb = woken, .id = job->start, .deadline_ns = clock_now_ns() + wait_ms * NS_PER_MS};
 		if (waiters_add(net->waiters, &read->waiter, job->stream, &session->waiting))

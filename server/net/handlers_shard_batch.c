@@ -156,7 +156,7 @@ static void submit_parts(struct shard_batch *batch, bool sync);
 
 static int check_answer_bytes(const struct call *call, uint32_t count, struct error *err)
 {
-	uint64_t limit = call->net->options.max_message_bytes;
+	uint64_t limit = call->net->options->max_message_bytes;
 	uint64_t size = (uint64_t)RESULT_BYTES_MAX * count + RESULTS_OVERHEAD_BYTES;
 	if (size <= limit)
 		return 0;

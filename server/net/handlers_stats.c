@@ -55,9 +55,9 @@ static void write_server(struct mp_writer *writer, const struct net *net)
 	mp_write_str(writer, "version");
 	mp_write_str(writer, IRONWALD_VERSION);
 	mp_write_str(writer, "sync_mode");
-	mp_write_str(writer, net->options.sync_mode);
+	mp_write_str(writer, net->options->sync_mode);
 	mp_write_str(writer, "compression");
-	mp_write_str(writer, net->options.compression);
+	mp_write_str(writer, net->options->compression);
 	mp_write_str(writer, "shard_count");
 	mp_write_u64(writer, engine_shard_count(net->engine));
 	mp_write_str(writer, "uptime_seconds");
@@ -70,7 +70,7 @@ static void write_connections(struct mp_writer *writer, const struct net *net)
 	conn_group_stats(net->conns, &conns);
 	const struct row rows[] = {
 		{"current", conns.connections},
-		{"max", net->options.max_connections},
+		{"max", net->options->max_connections},
 		{"accepted", net->stats.connections_accepted},
 		{"refused", net->stats.connections_refused},
 		{"accept_errors", net->stats.accept_errors},
@@ -80,7 +80,7 @@ static void write_connections(struct mp_writer *writer, const struct net *net)
 		{"sent_bytes", conns.bytes_out},
 		{"inflight_bytes", conns.inflight_bytes},
 		{"receive_buffer_bytes", conns.receive_bytes},
-		{"max_inflight_bytes_total", net->options.max_inflight_bytes_total},
+		{"max_inflight_bytes_total", net->options->max_inflight_bytes_total},
 		{"waiting_iters", waiters_count(net->waiters)},
 		{"reads_on_loop", net->stats.reads_on_loop},
 		{"reads_in_pool", net->stats.reads_in_pool},
@@ -234,7 +234,7 @@ static void write_writers(struct mp_writer *writer, const struct net *net, uint3
 	size_t hole = mp_hole_array(writer);
 	uint32_t written = 0;
 	while (written < writer_count &&
-		frame_bytes(writer) + WRITER_BYTES_MAX + STATS_TAIL_BYTES < net->options.max_message_bytes) {
+		frame_bytes(writer) + WRITER_BYTES_MAX + STATS_TAIL_BYTES < net->options->max_message_bytes) {
 		struct writer_stats stats;
 		engine_writer_stats(net->engine, written, &stats);
 		write_writer(writer, written, &stats);

@@ -131,7 +131,7 @@ static void submit(struct write_call *write, const struct span *name)
 
 int check_entry_len(const struct call *call, uint64_t len, uint64_t index, struct error *err)
 {
-	uint64_t limit = call->net->options.max_message_bytes - ENTRY_OVERHEAD_BYTES;
+	uint64_t limit = call->net->options->max_message_bytes - ENTRY_OVERHEAD_BYTES;
 	if (len <= limit)
 		return 0;
 	error_set(err, ERR_TOO_LARGE,

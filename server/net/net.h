@@ -19,7 +19,7 @@
 #include "waiters.h"
 
 struct net {
-	struct server_options options;
+	const struct server_options *options; /* a snapshot, which a reload replaces as a whole between two turns */
 	uv_loop_t loop;
 	struct engine *engine;
 	struct conn_group *conns;

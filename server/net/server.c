@@ -138,15 +138,18 @@ static const struct conn_events conn_events = {
 
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
+/* What a snapshot points to stays the server's, and the same for all of them. */
 static int copy_options(struct server *server, const struct server_options *options, struct error *err)
 {
-	struct server_options *own = &server->net.options;
+	struct server_options *own = malloc(sizeof(*own));
+	if (own == NULL)
+		return error_set(err, ERR_CONFIG, "no memory for the server's options");
 	*own = *options;
-	own->unix_path = NULL;
-	own->sync_mode = strdup(options->sync_mode);
-	own->compression = strdup(options->compression);
-	if (options->unix_path != NULL)
-		own->unix_path = strdup(options->unix_path);
+	server->net.options = own;
+	own->tcp_addresses = server->addresses;
+	own->sync_mode = server->sync_mode = strdup(options->sync_mode);
+	own->compression = server->compression = strdup(options->compression);
+	own->unix_path = server->unix_path = options->unix_path != NULL ? strdup(options->unix_path) : NULL;
 	if (own->sync_mode == NULL || own->compression == NULL ||
 		(options->unix_path != NULL && own->unix_path == NULL))
 		return error_set(err, ERR_CONFIG, "no memory for the server's options");
@@ -154,14 +157,12 @@ static int copy_options(struct server *server, const struct server_options *opti
 		return error_set(err, ERR_CONFIG, "at most %d addresses can be listened on", SERVER_MAX_LISTEN);
 	if (options->tcp_count > 0)
 		memcpy(server->addresses, options->tcp_addresses, options->tcp_count * sizeof(server->addresses[0]));
-	own->tcp_addresses = server->addresses;
 	return 0;
 }
 
-static int make_rooms(struct server *server, struct error *err)
+static struct conn_limits conn_limits_of(const struct server_options *options)
 {
-	const struct server_options *options = &server->net.options;
-	const struct conn_limits limits = {
+	return (struct conn_limits){
 		.max_message_bytes = options->max_message_bytes,
 		.max_inflight_bytes = options->max_inflight_bytes,
 		.max_inflight_bytes_total = options->max_inflight_bytes_total,
@@ -170,6 +171,11 @@ static int make_rooms(struct server *server, struct error *err)
 		.drain_timeout_ns = DRAIN_TIMEOUT_NS,
 		.drain_bytes = DRAIN_BYTES,
 	};
+}
+
+static int make_rooms(struct server *server, struct error *err)
+{
+	const struct conn_limits limits = conn_limits_of(server->net.options);
 	server->net.conns = conn_group_new(&limits, &conn_events, server);
 	server->net.waiters = waiters_new();
 	if (server->net.conns == NULL || server->net.waiters == NULL)
@@ -188,6 +194,26 @@ static uint64_t tick_ms(const struct server_options *options)
 			ms = quarter_ms;
 	}
 	return ms < TICK_MS_MIN ? TICK_MS_MIN : ms;
+}
+
+void server_take_options(struct server *server, struct server_options *options)
+{
+	struct net *net = &server->net;
+	const struct server_options *old = net->options;
+	options->tcp_addresses = old->tcp_addresses;
+	options->tcp_count = old->tcp_count;
+	options->unix_path = old->unix_path;
+	options->max_message_bytes = old->max_message_bytes; /* clients were told */
+	options->sync_mode = old->sync_mode;
+	options->compression = old->compression;
+	net->options = options;
+	free((void *)old);
+	const struct conn_limits limits = conn_limits_of(options);
+	conn_group_set_limits(net->conns, &limits);
+	if (!net->stopping) {
+		uv_timer_set_repeat(&server->tick, tick_ms(options));
+		uv_timer_again(&server->tick);
+	}
 }
 
 static int open_handles(struct server *server, struct error *err)
@@ -238,22 +264,6 @@ void server_hooks(struct server *server, struct engine_hooks *hooks)
 	hooks->notify_arg = server;
 }
 
-static int take_signals(struct server *server, struct error *err)
-{
-	uv_loop_t *loop = &server->net.loop;
-	int result = uv_signal_init(loop, &server->sigterm);
-	if (result == 0)
-		result = uv_signal_init(loop, &server->sigint);
-	server->sigterm.data = server->sigint.data = server;
-	if (result == 0)
-		result = uv_signal_start(&server->sigterm, shutdown_signal_cb, SIGTERM);
-	if (result == 0)
-		result = uv_signal_start(&server->sigint, shutdown_signal_cb, SIGINT);
-	if (result != 0)
-		return error_set(err, ERR_CONFIG, "cannot watch for SIGTERM and SIGINT: %s", uv_strerror(result));
-	return 0;
-}
-
 static void nothing(uv_work_t *work)
 {
 	(void)work;
@@ -285,22 +295,22 @@ int server_start(struct server *server, struct engine *engine, struct error *err
 	signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error of one write */
 	if (start_pool(err) != 0)
 		return -1;
-	for (size_t i = 0; i < net->options.tcp_count; i++) {
+	for (size_t i = 0; i < net->options->tcp_count; i++) {
 		struct listener **slot = &server->listeners[server->listener_count];
 		if (listener_open_tcp(&net->loop, &server->addresses[i], accept_cb, server, slot, err) != 0)
 			return -1;
 		server->listener_count++;
 	}
-	if (net->options.unix_path != NULL) {
+	if (net->options->unix_path != NULL) {
 		struct listener **slot = &server->listeners[server->listener_count];
-		if (listener_open_unix(&net->loop, net->options.unix_path, accept_cb, server, slot, err) != 0)
+		if (listener_open_unix(&net->loop, net->options->unix_path, accept_cb, server, slot, err) != 0)
 			return -1;
 		server->listener_count++;
 	}
 	uv_prepare_start(&server->turn, on_turn);
-	uint64_t every_ms = tick_ms(&net->options);
+	uint64_t every_ms = tick_ms(net->options);
 	uv_timer_start(&server->tick, on_tick, every_ms, every_ms);
-	return take_signals(server, err);
+	return signals_take(server, err);
 }
 
 void server_stop(struct server *server)
@@ -337,13 +347,15 @@ void server_free(struct server *server)
 		close_handle((uv_handle_t *)&server->expiry);
 		close_handle((uv_handle_t *)&server->sigterm);
 		close_handle((uv_handle_t *)&server->sigint);
+		close_handle((uv_handle_t *)&server->sighup);
 		uv_run(&server->net.loop, UV_RUN_DEFAULT); /* closing, and reads that are still in the pool */
 		uv_loop_close(&server->net.loop);
 	}
 	conn_group_free(server->net.conns);
 	waiters_free(server->net.waiters);
-	free((char *)server->net.options.unix_path);
-	free((char *)server->net.options.sync_mode);
-	free((char *)server->net.options.compression);
+	free((void *)server->net.options);
+	free(server->unix_path);
+	free(server->sync_mode);
+	free(server->compression);
 	free(server);
 }

@@ -58,12 +58,30 @@ int server_new(const struct server_options *options, struct server **ret_server,
 void server_hooks(struct server *server, struct engine_hooks *hooks);
 
 /* Binds all addresses and listens; logs `listening on tcp ADDR:PORT` or `listening on unix PATH` for each. From here
- * on SIGTERM and SIGINT are taken by the loop. engine is borrowed until server_free. ERR_CONFIG with one line that
- * names the address; nothing stays bound then but what server_free closes. */
+ * on SIGTERM, SIGINT and SIGHUP are taken by the loop. engine is borrowed until server_free. ERR_CONFIG with one line
+ * that names the address; nothing stays bound then but what server_free closes. */
 int server_start(struct server *server, struct engine *engine, struct error *err);
 
 /* Begins the graceful stop, as SIGTERM does. For a signal that was taken before server_start. */
 void server_stop(struct server *server);
+
+/* What SIGHUP does, once for each time: begin_cb in the loop thread, prepare_cb in one that may wait for files, and
+ * then apply_cb in the loop thread again. */
+struct server_reload {
+	void (*begin_cb)(void *arg);
+	void (*prepare_cb)(void *arg);
+	void (*apply_cb)(void *arg);
+	void *arg;
+};
+
+/* Before server_start. Without it SIGHUP does nothing. */
+void server_on_reload(struct server *server, const struct server_reload *reload);
+/* As SIGHUP does. For a signal that came before server_start. */
+void server_reload(struct server *server);
+
+/* Takes the place of the options, from the next callback on. options is from malloc, and the server's from here on.
+ * Limits and timeouts are taken from it; where it listens, max_message_bytes and the modes stay what they are. */
+void server_take_options(struct server *server, struct server_options *options);
 
 /* Serves until the graceful stop is done: no accepting, what was read is answered (waiting iters empty), the engine
  * has no op in hand, connections closed. A second signal ends the process at once with status 1. Returns 0; -1 if the

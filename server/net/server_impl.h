@@ -1,5 +1,5 @@
 /*
- * server_impl: what server.c, shutdown.c and accept.c share; nobody else includes it.
+ * server_impl: what server.c, signals.c, shutdown.c and accept.c share; nobody else includes it.
  *
  * Owns the loop and all handles on it. Loop thread only.
  * Invariant: once net.stopping is set nothing is accepted, and the loop ends when nothing is in hand any more.
@@ -28,8 +28,15 @@ struct server {
 	uv_timer_t tick;    /* timeouts of connections */
 	uv_timer_t expiry;  /* the next waiting iter */
 	uint64_t expiry_ns; /* what it is set to; UINT64_MAX: not set */
-	uv_signal_t sigterm, sigint;
+	uv_signal_t sigterm, sigint, sighup;
 	bool handles_open;
+
+	/* what the snapshots of options point to */
+	char *unix_path, *sync_mode, *compression;
+
+	struct server_reload reload;
+	uv_work_t reload_work;
+	bool reloading, reload_again;
 
 	struct conn *refused[REFUSED_MAX]; /* the oldest at refused_at */
 	size_t refused_at;
@@ -47,8 +54,10 @@ void accept_closed(struct server *server, struct conn *conn);
 
 /* shutdown.c */
 void shutdown_begin(struct server *server, const char *why);
-void shutdown_signal_cb(uv_signal_t *handle, int number);
 /* Ends the loop if all is done. */
 void shutdown_check(struct server *server);
+
+/* signals.c */
+int signals_take(struct server *server, struct error *err);
 
 #endif

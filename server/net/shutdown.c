@@ -8,7 +8,6 @@
  *   5. the loop ends; main closes the engine, which syncs everything
  */
 #include <inttypes.h>
-#include <unistd.h>
 
 #include "clock.h"
 #include "log.h"
@@ -28,25 +27,15 @@ void shutdown_begin(struct server *server, const char *why)
 	struct conn_group_stats stats;
 	conn_group_stats(net->conns, &stats);
 	log_info("net", "stopping (%s): %" PRIu64 " connections have up to %" PRIu64 " ms to take their answers", why,
-		stats.connections, net->options.shutdown_timeout_ns / NS_PER_MS);
+		stats.connections, net->options->shutdown_timeout_ns / NS_PER_MS);
 	for (size_t i = 0; i < server->listener_count; i++)
 		listener_close(server->listeners[i]);
 	server->listener_count = 0;
-	uint64_t grace_ns = net->options.shutdown_timeout_ns < GRACE_NS ? net->options.shutdown_timeout_ns : GRACE_NS;
-	conn_group_stop(net->conns, now_ns + grace_ns, now_ns + net->options.shutdown_timeout_ns);
+	uint64_t grace_ns = net->options->shutdown_timeout_ns < GRACE_NS ? net->options->shutdown_timeout_ns : GRACE_NS;
+	conn_group_stop(net->conns, now_ns + grace_ns, now_ns + net->options->shutdown_timeout_ns);
 	waiters_wake_all(net->waiters);
 	uv_timer_set_repeat(&server->tick, TICK_MS);
 	uv_timer_again(&server->tick);
-}
-
-void shutdown_signal_cb(uv_signal_t *handle, int number)
-{
-	struct server *server = handle->data;
-	if (server->net.stopping) {
-		log_warn("net", "a second signal (%d): ended at once; the next start recovers", number);
-		_exit(1);
-	}
-	shutdown_begin(server, number == SIGTERM ? "SIGTERM" : "SIGINT");
 }
 
 void shutdown_check(struct server *server)

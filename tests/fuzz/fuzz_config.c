@@ -100,25 +100,17 @@ static void check_accepted(const struct config *config)
 		"the entry limit is not that of the messages");
 }
 
-/* Sizes and durations, written and read again. */
+/* Every value, written and read again. */
 static void check_formats(const struct config *config)
 {
-	struct config again = *config;
+	struct config again;
 	for (size_t i = 0; i < config_key_count; i++) {
 		const struct config_key *key = &config_keys[i];
-		char text[64], why[CONFIG_WHY_MAX];
-		uint64_t value = key->type == CONFIG_SIZE || key->type == CONFIG_DURATION ? number_of(config, key) : 0;
-		if (value == 0)
-			continue;
-		if (key->type == CONFIG_SIZE)
-			config_format_size(value, text, sizeof(text));
-		else if (value % 1000000 == 0)
-			config_format_duration(value, text, sizeof(text));
-		else
-			continue;
-		/* max_message_bytes may have been raised. */
+		char text[CONFIG_MAX_LISTEN * 64 + PATH_MAX], why[CONFIG_WHY_MAX];
+		config_value_text(config, key, text, sizeof(text));
+		config_default(&again);
 		FUZZ_CHECK(config_value_set(&again, key, text, false, why) == 0, "%s = %s: %s", key->name, text, why);
-		FUZZ_CHECK(number_of(&again, key) == value, "%s = %s is another value", key->name, text);
+		FUZZ_CHECK(config_value_same(&again, config, key), "%s = %s is another value", key->name, text);
 	}
 }
 

@@ -299,10 +299,11 @@ static void open_world(struct world *world, uint8_t flags, uint64_t write_seed)
 		.drain_bytes = 1000000,
 	};
 	memset(world, 0, sizeof(*world));
-	world->net.options = (struct server_options){.max_message_bytes = MESSAGE_BYTES_MAX,
+	static const struct server_options options = {.max_message_bytes = MESSAGE_BYTES_MAX,
 		.max_wait_ms = WAIT_MS_MAX,
 		.sync_mode = "strict",
 		.compression = "none"};
+	world->net.options = &options;
 	world->net.conns = the_group(&limits, world);
 	world->net.waiters = waiters_new();
 	world->net.engine = fake_engine_new(&hooks);

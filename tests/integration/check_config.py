@@ -148,11 +148,15 @@ def limit_files(count):
     return lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (count, count))
 
 
+def reloaded_keys_of_help():
+    return re.findall(r"^  --([a-z-]+)=.*\n        .*; reload\)$", run("--help")[1], re.M)
+
+
 def keys_of_help():
     """{key: (syntax, default)}; the default of a required key is None."""
     status, out, err = run("--help")
     check(status == 0 and err == "", "--help")
-    found = re.findall(r"^  --([a-z-]+)=(\S+)\n        .*\((?:default: (\S+)|required)\)$", out, re.M)
+    found = re.findall(r"^  --([a-z-]+)=(\S+)\n        .*\((?:default: (\S+?)(?:; reload)?|required)\)$", out, re.M)
     return {name.replace("-", "_"): (syntax, default or None) for name, syntax, default in found}
 
 
@@ -189,6 +193,11 @@ def test_manual():
     keys = keys_of_help()
     items = re.findall(r"^\.It Cm ([a-z_]+) No = (.*)\n((?:(?!\.It |\.El).*\n)*)", text, re.M)
     check(sorted(name for name, _, _ in items) == sorted(keys), "ironwald.conf(5) has the keys of --help")
+    reloaded = re.search(r"^Only these keys change while it runs:\n((?:\.Cm [a-z_]+ [,.]\n)+)", text, re.M).group(1)
+    check(
+        sorted(re.findall(r"Cm (\S+)", reloaded)) == sorted(key.replace("-", "_") for key in reloaded_keys_of_help()),
+        "ironwald.conf(5) has the keys that a reload changes",
+    )
     for name, syntax, prose in items:
         default = keys[name][1]
         said = re.search(r"[Tt]he default is\s+(?:\.Cm )?(\S+?)(?: \.|\.)\n", prose)

@@ -565,9 +565,9 @@ Test(config, help_names_every_key_and_default)
 		for (char *at = name; *at != '\0'; at++)
 			*at = *at == '_' ? '-' : *at;
 		config_value_syntax(key, syntax, sizeof(syntax));
-		snprintf(want, sizeof(want), "  --%s=%s\n        %s (%s%s)\n", name, syntax, key->help,
+		snprintf(want, sizeof(want), "  --%s=%s\n        %s (%s%s%s)\n", name, syntax, key->help,
 			key->default_text == NULL ? "required" : "default: ",
-			key->default_text == NULL ? "" : key->default_text);
+			key->default_text == NULL ? "" : key->default_text, key->reload ? "; reload" : "");
 		cr_assert(strstr(text, want) != NULL, "not in --help: %s", want);
 	}
 	cr_assert(strstr(text, "--sync-mode=strict|batch_only|async\n") != NULL, "values of an enum");
@@ -581,6 +581,7 @@ Test(config, sample_file_is_the_table)
 	FILE *sample = fopen(SAMPLE_CONF, "r");
 	char line[300], text[20000] = "";
 	size_t used = 0, prose = 0, keys = 0;
+	bool reload = false;
 	struct config from_sample, built_in;
 	struct error err;
 	uint64_t seen = 0;
@@ -596,6 +597,7 @@ Test(config, sample_file_is_the_table)
 			cr_assert((seen & UINT64_C(1) << (key - config_keys)) == 0, "twice: %s", line);
 			seen |= UINT64_C(1) << (key - config_keys);
 			cr_assert(prose >= 2, "explained: %s", line);
+			cr_assert(reload == key->reload, "marked [reload], or not: %s", line);
 			line[strcspn(line, "\n")] = '\0';
 			const char *value = line + 1 + name_len + 3;
 			cr_assert(key->default_text == NULL || strcmp(value, key->default_text) == 0, "default: %s",
@@ -605,6 +607,7 @@ Test(config, sample_file_is_the_table)
 			keys++;
 		}
 		prose = line[0] == '#' && line[1] == ' ' ? prose + 1 : 0;
+		reload = prose > 0 && strstr(line, "[reload]\n") != NULL;
 	}
 	fclose(sample);
 	cr_assert(keys == config_key_count, "%zu keys of %zu", keys, config_key_count);
