@@ -160,10 +160,6 @@ static int finish(struct config *config, struct error *err)
 	if (config->root_path[0] == '\0')
 		return error_set(err, ERR_CONFIG,
 			"ironwald: root_path is not given: expected --root-path=DIR, or root_path = DIR in the file");
-	if (config->listen_tcp.count == 0 && config->listen_unix[0] == '\0')
-		return error_set(err, ERR_CONFIG,
-			"ironwald: listen_tcp and listen_unix are both none: expected an address or a path to listen "
-			"on");
 	config->max_message_bytes_asked = config->max_message_bytes;
 	if (config->max_message_bytes < CONFIG_MIN_MESSAGE_BYTES)
 		config->max_message_bytes = CONFIG_MIN_MESSAGE_BYTES;
@@ -190,6 +186,14 @@ int config_load(int argc, char **argv, struct config *ret_config, enum config_ac
 	*ret_config = config;
 	*ret_action = action;
 	return 0;
+}
+
+int config_check_listening(const struct config *config, int inherited_count, struct error *err)
+{
+	if (inherited_count > 0 || config->listen_tcp.count > 0 || config->listen_unix[0] != '\0')
+		return 0;
+	return error_set(err, ERR_CONFIG,
+		"ironwald: listen_tcp and listen_unix are both none: expected an address or a path to listen on");
 }
 
 void config_print_help(FILE *out)

@@ -61,6 +61,10 @@ void config_default(struct config *config);
  * defaults. -1: ERR_CONFIG, and err->message is the whole line for stderr ("FILE:LINE: key: bad value ..."). */
 int config_load(int argc, char **argv, struct config *ret_config, enum config_action *ret_action, struct error *err);
 
+/* Without sockets that are inherited (how many there are), there has to be a place to listen. -1: ERR_CONFIG, the line
+ * for stderr. */
+int config_check_listening(const struct config *config, int inherited_count, struct error *err);
+
 /* What --help prints. */
 void config_print_help(FILE *out);
 

@@ -140,7 +140,7 @@ static int set_path(struct config *config, const struct config_key *key, const c
 	return 0;
 }
 
-static bool is_loopback(const struct sockaddr_storage *address)
+bool config_address_is_loopback(const struct sockaddr_storage *address)
 {
 	if (address->ss_family == AF_INET) {
 		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
@@ -214,7 +214,7 @@ static int add_address(struct config_addresses *addresses, const char *text, siz
 			"expected none or ADDRESS:PORT, as 127.0.0.1:7411 or [::1]:7411, with commas between several");
 		return -1;
 	}
-	if (!is_loopback(&address)) {
+	if (!config_address_is_loopback(&address)) {
 		snprintf(why, CONFIG_WHY_MAX,
 			"%.*s is not a loopback address, and there is no authentication yet: expected an address in "
 			"127.0.0.0/8, or [::1]",

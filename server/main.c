@@ -2,6 +2,7 @@
  * main: from the command line to a serving daemon and back.
  *
  * The order, and what a failure at each step leaves behind:
+ *   inherited sockets     nothing
  *   configuration         nothing
  *   descriptor budget     nothing
  *   io_posix_new          the data directory, empty, if it was not there
@@ -31,9 +32,11 @@
 #include "engine.h"
 #include "error.h"
 #include "fd_budget.h"
+#include "inherited.h"
 #include "log.h"
 #include "reload.h"
 #include "server.h"
+#include "supervisor.h"
 #include "thread.h"
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CONFIG = 2, EXIT_DAMAGE = 3 };
@@ -124,6 +127,7 @@ static int refuse(const struct error *err)
 /* What runs: made from one snapshot of the configuration after the other. */
 struct daemon {
 	struct reload *reload;
+	int inherited_first, inherited_count;
 	uint32_t max_open_segments; /* as granted at start */
 	struct server *server;
 	struct engine *engine;
@@ -133,13 +137,15 @@ struct daemon {
 };
 
 /* How many connections and segments there can be. segments: as asked, or, while running, as granted at start. */
-static int fit_descriptors(const struct config *config, uint32_t segments, struct fd_budget *ret_budget)
+static int fit_descriptors(
+	const struct daemon *daemon, const struct config *config, uint32_t segments, struct fd_budget *ret_budget)
 {
+	const uint32_t own_listeners = config->listen_tcp.count + (config->listen_unix[0] != '\0');
 	const uint32_t connections = config->max_connections;
 	struct fd_budget budget = {
 		.limit = fd_budget_raise(),
 		.shards = config->engine.shard_count,
-		.listeners = config->listen_tcp.count + (config->listen_unix[0] != '\0'),
+		.listeners = daemon->inherited_count > 0 ? (uint32_t)daemon->inherited_count : own_listeners,
 		.connections = connections,
 		.segments = segments,
 	};
@@ -204,7 +210,7 @@ static int prepare_limits(const struct config *config, void *arg, struct error *
 	struct daemon *daemon = arg;
 	struct fd_budget budget;
 
-	if (fit_descriptors(config, daemon->max_open_segments, &budget) != 0)
+	if (fit_descriptors(daemon, config, daemon->max_open_segments, &budget) != 0)
 		return error_set(err, ERR_CONFIG, "the limit of open files is too low");
 	daemon->next_options = malloc(sizeof(*daemon->next_options));
 	if (daemon->next_options == NULL)
@@ -245,6 +251,7 @@ static void add_reload_hooks(struct daemon *daemon)
 static void on_reload_begin(void *arg)
 {
 	(void)arg;
+	supervisor_reloading("reading the configuration again");
 	log_info("main", "reload: reading the configuration again");
 }
 
@@ -261,10 +268,24 @@ static void on_reload_apply(void *arg)
 
 	if (daemon->reload_failed) {
 		log_error("main", "reload refused, all stays as it was: %s", daemon->reload_error.message);
+		supervisor_ready("serving; the last reload was refused, see the log");
 		return;
 	}
 	reload_apply(daemon->reload);
 	log_info("main", "reloaded");
+	supervisor_ready("serving");
+}
+
+static void on_stopping(void *arg)
+{
+	(void)arg;
+	supervisor_stopping("stopping: clients take their last answers");
+}
+
+static void on_beat(void *arg)
+{
+	(void)arg;
+	supervisor_alive();
 }
 
 /* ---- start and stop ---------------------------------------------------------------------------------------------- */
@@ -299,6 +320,7 @@ static int serve(struct daemon *daemon)
 		note_what_was_raised(config);
 		log_info("main", "ironwald " IRONWALD_VERSION " serves %s", config->root_path);
 		/* For a supervisor or a script: from here on connections are served. */
+		supervisor_ready("serving");
 		puts("ready");
 		fflush(stdout);
 		if (stop_asked(NULL))
@@ -315,7 +337,15 @@ static int serve(struct daemon *daemon)
 static int run_engine(struct daemon *daemon, struct io *io)
 {
 	const struct config *config = reload_current(daemon->reload);
-	const struct server_reload reload = {on_reload_begin, on_reload_prepare, on_reload_apply, daemon};
+	const struct server_calls calls = {
+		.reload_begin_cb = on_reload_begin,
+		.reload_prepare_cb = on_reload_prepare,
+		.reload_apply_cb = on_reload_apply,
+		.stopping_cb = on_stopping,
+		.beat_cb = on_beat,
+		.beat_ns = supervisor_watchdog_ns(),
+		.arg = daemon,
+	};
 	struct engine_options options = config->engine;
 	struct engine_hooks hooks = {.cancelled = stop_asked};
 	struct error err;
@@ -323,7 +353,7 @@ static int run_engine(struct daemon *daemon, struct io *io)
 
 	options.max_open_segments = daemon->max_open_segments;
 	server_hooks(daemon->server, &hooks);
-	server_on_reload(daemon->server, &reload);
+	server_set_calls(daemon->server, &calls);
 	if (engine_open(io, &options, &hooks, &daemon->engine, &err) != 0) {
 		free_server(daemon->server);
 		if (err.code != ERR_SHUTTING_DOWN) {
@@ -354,6 +384,8 @@ static int run(struct daemon *daemon, const struct fd_budget *budget)
 		return refuse(&err);
 	}
 	server_options_of(config, budget, &options);
+	options.inherited_first = daemon->inherited_first;
+	options.inherited_count = (size_t)daemon->inherited_count;
 	if (server_new(&options, &daemon->server, &err) != 0)
 		status = refuse(&err);
 	else
@@ -364,17 +396,27 @@ static int run(struct daemon *daemon, const struct fd_budget *budget)
 	return status;
 }
 
-/* The command line was read, and says to serve. */
-static int start(int argc, char **argv, const struct config *config)
+static void note_what_is_replaced(const struct config *config, const struct daemon *daemon)
 {
-	struct daemon daemon = {0};
+	if (daemon->inherited_count > 0)
+		log_info("main", "the supervisor has opened %d sockets: they replace listen_tcp%s",
+			daemon->inherited_count, config->listen_unix[0] != '\0' ? " and listen_unix" : "");
+}
+
+/* The command line was read, and says to serve. */
+static int start(int argc, char **argv, const struct config *config, int inherited_first, int inherited_count)
+{
+	struct daemon daemon = {.inherited_first = inherited_first, .inherited_count = inherited_count};
 	struct fd_budget budget;
 	struct error err;
 	int status;
 
 	prepare_signals();
 	apply_log(config, NULL);
-	if (fit_descriptors(config, config->engine.max_open_segments, &budget) != 0)
+	if (inherited_check(inherited_first, inherited_count, &err) != 0)
+		return refuse(&err);
+	note_what_is_replaced(config, &daemon);
+	if (fit_descriptors(&daemon, config, config->engine.max_open_segments, &budget) != 0)
 		return EXIT_FAILED;
 	daemon.max_open_segments = budget.segments;
 	if (reload_new(argc, argv, config, &daemon.reload, &err) != 0)
@@ -390,11 +432,15 @@ int main(int argc, char **argv)
 	struct config config;
 	enum config_action action;
 	struct error err;
+	int inherited_first, inherited_count;
 
 	if (open_standard_streams() != 0)
 		return EXIT_FAILED;
 	log_find_journal();
-	if (config_load(argc, argv, &config, &action, &err) != 0) {
+	inherited_count = supervisor_take_sockets(&inherited_first, &err);
+	if (inherited_count < 0 || config_load(argc, argv, &config, &action, &err) != 0 ||
+		((action == CONFIG_RUN || action == CONFIG_CHECK) &&
+			config_check_listening(&config, inherited_count, &err) != 0)) {
 		fprintf(stderr, "%s%s\n", log_priority(LOG_LEVEL_ERROR), err.message);
 		return EXIT_CONFIG;
 	}
@@ -411,5 +457,5 @@ int main(int argc, char **argv)
 	case CONFIG_RUN:
 		break;
 	}
-	return start(argc, argv, &config);
+	return start(argc, argv, &config, inherited_first, inherited_count);
 }

@@ -1,7 +1,9 @@
 #include "listener.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -213,6 +215,45 @@ int listener_open_unix(
 		return error_set(
 			err, ERR_CONFIG, "cannot listen on unix %s: %s: change listen_unix", path, uv_strerror(result));
 	log_info("net", "listening on unix %s", path);
+	return 0;
+}
+
+/* "tcp 127.0.0.1:7411", "unix /run/ironwald/socket", "unix @name". */
+static void name_inherited(const struct sockaddr_storage *address, socklen_t len, char *text, size_t size)
+{
+	if (address->ss_family != AF_UNIX) {
+		char name[64];
+		name_address(address, name, sizeof(name));
+		snprintf(text, size, "tcp %s", name);
+		return;
+	}
+	const struct sockaddr_un *un = (const struct sockaddr_un *)address;
+	int path_len =
+		len > offsetof(struct sockaddr_un, sun_path) ? (int)(len - offsetof(struct sockaddr_un, sun_path)) : 0;
+	bool abstract = path_len > 0 && un->sun_path[0] == '\0';
+	snprintf(text, size, "unix %s%.*s", abstract ? "@" : "", abstract ? path_len - 1 : path_len,
+		un->sun_path + abstract);
+}
+
+int listener_adopt(
+	uv_loop_t *loop, int fd, listener_cb cb, void *arg, struct listener **ret_listener, struct error *err)
+{
+	struct sockaddr_storage address = {0};
+	socklen_t len = sizeof(address);
+	char name[128];
+	int flags = fcntl(fd, F_GETFL);
+	int result = flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0 && fcntl(fd, F_SETFD, FD_CLOEXEC) == 0 &&
+				     getsockname(fd, (struct sockaddr *)&address, &len) == 0
+			     ? 0
+			     : -errno;
+	if (result == 0) {
+		name_inherited(&address, len, name, sizeof(name));
+		result = watch(loop, fd, NULL, address.ss_family != AF_UNIX, cb, arg, ret_listener);
+	}
+	if (result != 0)
+		return error_set(err, ERR_CONFIG, "cannot listen on descriptor %d of the supervisor: %s", fd,
+			uv_strerror(result));
+	log_info("net", "listening on %s, which the supervisor has opened", name);
 	return 0;
 }
 

@@ -1,7 +1,7 @@
 /*
  * listener: an address that connections arrive at.
  *
- * Owns the listening socket (and the Unix socket's file). Loop thread only.
+ * Owns the listening socket (and the Unix socket's file, unless the socket was inherited). Loop thread only.
  * Invariant: between listener_open and listener_close it is bound; after close nothing is accepted. After an error
  * nothing is accepted until listener_resume: who comes meanwhile waits in the system's queue.
  */
@@ -26,6 +26,11 @@ int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, l
 /* A socket file that nobody serves is replaced; the file is only for this user (mode 0600). */
 int listener_open_unix(uv_loop_t *loop, const char *path, listener_cb cb, void *arg, struct listener **ret_listener,
 	struct error *err);
+
+/* Takes fd, which somebody else has bound and lets listen, also on failure; its file, if it has one, is left where it
+ * is. */
+int listener_adopt(
+	uv_loop_t *loop, int fd, listener_cb cb, void *arg, struct listener **ret_listener, struct error *err);
 
 /* Accepts again, after an error. */
 void listener_resume(struct listener *listener);

@@ -109,8 +109,13 @@ static void on_turn(uv_prepare_t *prepare)
 static void on_tick(uv_timer_t *timer)
 {
 	struct server *server = timer->data;
-	conn_group_tick(server->net.conns, clock_now_ns());
+	uint64_t now_ns = clock_now_ns();
+	conn_group_tick(server->net.conns, now_ns);
 	accept_retry(server);
+	if (server->calls.beat_ns != 0 && now_ns >= server->next_beat_ns) {
+		server->next_beat_ns = now_ns + server->calls.beat_ns / 2;
+		server->calls.beat_cb(server->calls.arg);
+	}
 }
 
 static void on_message(struct conn *conn, struct span payload, struct buf *owner, void *arg)
@@ -153,7 +158,7 @@ static int copy_options(struct server *server, const struct server_options *opti
 	if (own->sync_mode == NULL || own->compression == NULL ||
 		(options->unix_path != NULL && own->unix_path == NULL))
 		return error_set(err, ERR_CONFIG, "no memory for the server's options");
-	if (options->tcp_count > SERVER_MAX_LISTEN)
+	if (options->tcp_count > SERVER_MAX_LISTEN || options->inherited_count > SERVER_MAX_LISTEN)
 		return error_set(err, ERR_CONFIG, "at most %d addresses can be listened on", SERVER_MAX_LISTEN);
 	if (options->tcp_count > 0)
 		memcpy(server->addresses, options->tcp_addresses, options->tcp_count * sizeof(server->addresses[0]));
@@ -183,10 +188,11 @@ static int make_rooms(struct server *server, struct error *err)
 	return 0;
 }
 
-static uint64_t tick_ms(const struct server_options *options)
+static uint64_t tick_ms(const struct server *server)
 {
-	const uint64_t timeouts_ns[] = {
-		options->idle_timeout_ns, options->write_timeout_ns, options->shutdown_timeout_ns};
+	const struct server_options *options = server->net.options;
+	const uint64_t timeouts_ns[] = {options->idle_timeout_ns, options->write_timeout_ns,
+		options->shutdown_timeout_ns, server->calls.beat_ns};
 	uint64_t ms = TICK_MS_MAX;
 	for (size_t i = 0; i < sizeof(timeouts_ns) / sizeof(timeouts_ns[0]); i++) {
 		uint64_t quarter_ms = timeouts_ns[i] / 4 / NS_PER_MS;
@@ -211,7 +217,7 @@ void server_take_options(struct server *server, struct server_options *options)
 	const struct conn_limits limits = conn_limits_of(options);
 	conn_group_set_limits(net->conns, &limits);
 	if (!net->stopping) {
-		uv_timer_set_repeat(&server->tick, tick_ms(options));
+		uv_timer_set_repeat(&server->tick, tick_ms(server));
 		uv_timer_again(&server->tick);
 	}
 }
@@ -288,6 +294,37 @@ static int start_pool(struct error *err)
 	return 0;
 }
 
+void server_set_calls(struct server *server, const struct server_calls *calls)
+{
+	server->calls = *calls;
+}
+
+static int open_listeners(struct server *server, struct error *err)
+{
+	struct net *net = &server->net;
+	const struct server_options *options = net->options;
+	size_t *count = &server->listener_count;
+	for (size_t i = 0; i < options->inherited_count; i++, ++*count) {
+		struct listener **slot = &server->listeners[*count];
+		if (listener_adopt(&net->loop, options->inherited_first + (int)i, accept_cb, server, slot, err) != 0)
+			return -1;
+	}
+	if (options->inherited_count > 0)
+		return 0;
+	for (size_t i = 0; i < options->tcp_count; i++, ++*count) {
+		struct listener **slot = &server->listeners[*count];
+		if (listener_open_tcp(&net->loop, &server->addresses[i], accept_cb, server, slot, err) != 0)
+			return -1;
+	}
+	if (options->unix_path != NULL) {
+		struct listener **slot = &server->listeners[*count];
+		if (listener_open_unix(&net->loop, options->unix_path, accept_cb, server, slot, err) != 0)
+			return -1;
+		++*count;
+	}
+	return 0;
+}
+
 int server_start(struct server *server, struct engine *engine, struct error *err)
 {
 	struct net *net = &server->net;
@@ -295,20 +332,10 @@ int server_start(struct server *server, struct engine *engine, struct error *err
 	signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error of one write */
 	if (start_pool(err) != 0)
 		return -1;
-	for (size_t i = 0; i < net->options->tcp_count; i++) {
-		struct listener **slot = &server->listeners[server->listener_count];
-		if (listener_open_tcp(&net->loop, &server->addresses[i], accept_cb, server, slot, err) != 0)
-			return -1;
-		server->listener_count++;
-	}
-	if (net->options->unix_path != NULL) {
-		struct listener **slot = &server->listeners[server->listener_count];
-		if (listener_open_unix(&net->loop, net->options->unix_path, accept_cb, server, slot, err) != 0)
-			return -1;
-		server->listener_count++;
-	}
+	if (open_listeners(server, err) != 0)
+		return -1;
 	uv_prepare_start(&server->turn, on_turn);
-	uint64_t every_ms = tick_ms(net->options);
+	uint64_t every_ms = tick_ms(server);
 	uv_timer_start(&server->tick, on_tick, every_ms, every_ms);
 	return signals_take(server, err);
 }

@@ -31,6 +31,10 @@ struct server_options {
 	const struct sockaddr_storage *tcp_addresses;
 	size_t tcp_count;
 	const char *unix_path; /* NULL: none. A socket file that nobody serves is replaced. */
+	/* If there are any, these are served instead: bound and listening already, descriptors inherited_first and
+	 * following, TCP or Unix. server_start takes them; the files of Unix sockets are left where they are. */
+	int inherited_first;
+	size_t inherited_count; /* at most SERVER_MAX_LISTEN */
 
 	uint64_t max_message_bytes;	   /* N of a frame, in and out; at least 128 KiB */
 	uint64_t max_inflight_bytes;	   /* per connection: request bytes held and answers queued */
@@ -65,17 +69,22 @@ int server_start(struct server *server, struct engine *engine, struct error *err
 /* Begins the graceful stop, as SIGTERM does. For a signal that was taken before server_start. */
 void server_stop(struct server *server);
 
-/* What SIGHUP does, once for each time: begin_cb in the loop thread, prepare_cb in one that may wait for files, and
- * then apply_cb in the loop thread again. */
-struct server_reload {
-	void (*begin_cb)(void *arg);
-	void (*prepare_cb)(void *arg);
-	void (*apply_cb)(void *arg);
+/* What the server calls, in the loop thread unless it says otherwise. */
+struct server_calls {
+	/* SIGHUP, once for each time: begin, then prepare in a thread that may wait for files, then apply. */
+	void (*reload_begin_cb)(void *arg);
+	void (*reload_prepare_cb)(void *arg); /* [any one thread] */
+	void (*reload_apply_cb)(void *arg);
+	/* The graceful stop begins. */
+	void (*stopping_cb)(void *arg);
+	/* While the loop turns: every beat_ns or more often, also during the graceful stop. beat_ns 0: never. */
+	void (*beat_cb)(void *arg);
+	uint64_t beat_ns;
 	void *arg;
 };
 
-/* Before server_start. Without it SIGHUP does nothing. */
-void server_on_reload(struct server *server, const struct server_reload *reload);
+/* Before server_start; all callbacks are needed. Without it nothing is called, and SIGHUP does nothing. */
+void server_set_calls(struct server *server, const struct server_calls *calls);
 /* As SIGHUP does. For a signal that came before server_start. */
 void server_reload(struct server *server);
 
@@ -88,7 +97,7 @@ void server_take_options(struct server *server, struct server_options *options);
  * loop failed (err is filled). */
 int server_run(struct server *server, struct error *err);
 
-/* Closes what is open and removes the Unix socket file. NULL is legal. */
+/* Closes what is open and removes the Unix socket file, unless it was inherited. NULL is legal. */
 void server_free(struct server *server);
 
 #endif

@@ -34,7 +34,8 @@ struct server {
 	/* what the snapshots of options point to */
 	char *unix_path, *sync_mode, *compression;
 
-	struct server_reload reload;
+	struct server_calls calls;
+	uint64_t next_beat_ns;
 	uv_work_t reload_work;
 	bool reloading, reload_again;
 

@@ -28,6 +28,8 @@ void shutdown_begin(struct server *server, const char *why)
 	conn_group_stats(net->conns, &stats);
 	log_info("net", "stopping (%s): %" PRIu64 " connections have up to %" PRIu64 " ms to take their answers", why,
 		stats.connections, net->options->shutdown_timeout_ns / NS_PER_MS);
+	if (server->calls.stopping_cb != NULL)
+		server->calls.stopping_cb(server->calls.arg);
 	for (size_t i = 0; i < server->listener_count; i++)
 		listener_close(server->listeners[i]);
 	server->listener_count = 0;

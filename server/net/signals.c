@@ -1,5 +1,5 @@
 /*
- * signals: SIGTERM and SIGINT stop the server, SIGHUP reloads what the caller of server_on_reload has to reload.
+ * signals: SIGTERM and SIGINT stop the server, SIGHUP reloads what the caller of server_set_calls has to reload.
  *
  * A reload reads files, and so is prepared in libuv's pool; what it comes to is put in place on the loop, between two
  * of its callbacks: no request sees a half of it. There is one at a time; a signal that comes meanwhile may be about
@@ -24,34 +24,29 @@ static void on_stop_signal(uv_signal_t *handle, int number)
 static void prepare(uv_work_t *work)
 {
 	struct server *server = work->data;
-	server->reload.prepare_cb(server->reload.arg);
+	server->calls.reload_prepare_cb(server->calls.arg);
 }
 
 static void apply(uv_work_t *work, int status)
 {
 	struct server *server = work->data;
 	(void)status; /* it is never cancelled */
-	server->reload.apply_cb(server->reload.arg);
+	server->calls.reload_apply_cb(server->calls.arg);
 	server->reloading = false;
 	if (server->reload_again)
 		server_reload(server);
 }
 
-void server_on_reload(struct server *server, const struct server_reload *reload)
-{
-	server->reload = *reload;
-}
-
 void server_reload(struct server *server)
 {
-	if (server->net.stopping || server->reload.prepare_cb == NULL)
+	if (server->net.stopping || server->calls.reload_prepare_cb == NULL)
 		return;
 	server->reload_again = server->reloading;
 	if (server->reloading)
 		return;
 	server->reloading = true;
 	server->reload_work.data = server;
-	server->reload.begin_cb(server->reload.arg);
+	server->calls.reload_begin_cb(server->calls.arg);
 	uv_queue_work(&server->net.loop, &server->reload_work, prepare, apply);
 }
 

@@ -94,7 +94,9 @@ static void check_accepted(const struct config *config)
 		"root_path is no text");
 	FUZZ_CHECK(memchr(config->listen_unix, 0, sizeof(config->listen_unix)) != NULL, "listen_unix is no text");
 	FUZZ_CHECK(config->listen_tcp.count <= CONFIG_MAX_LISTEN, "%u addresses", config->listen_tcp.count);
-	FUZZ_CHECK(config->listen_tcp.count > 0 || config->listen_unix[0] != '\0', "nowhere to listen");
+	struct error err = {0};
+	bool somewhere = config->listen_tcp.count > 0 || config->listen_unix[0] != '\0';
+	FUZZ_CHECK((config_check_listening(config, 0, &err) == 0) == somewhere, "nowhere to listen");
 	FUZZ_CHECK(config->max_message_bytes >= CONFIG_MIN_MESSAGE_BYTES, "a message is too small");
 	FUZZ_CHECK(config->engine.max_entry_bytes == config->max_message_bytes - CONFIG_ENTRY_MARGIN_BYTES,
 		"the entry limit is not that of the messages");

@@ -130,8 +130,9 @@ class Daemon:
 
     program = None
 
-    def __init__(self, place, *options, files=None, ready=True, tcp=True, root=None):
-        """`place` is a private directory: the data go to place/data, the socket to place/socket."""
+    def __init__(self, place, *options, files=None, ready=True, tcp=True, root=None, through=(), env=None, fds=()):
+        """`place` is a private directory: the data go to place/data, the socket to place/socket. `through` is a command
+        that runs the one behind it, `env` what is added to the environment, `fds` are descriptors that it inherits."""
         self.root = root or os.path.join(place, "data")
         self.unix = os.path.join(place, "socket")
         self.stderr_file = tempfile.TemporaryFile("w+")
@@ -143,6 +144,7 @@ class Daemon:
 
         self.process = subprocess.Popen(
             [
+                *through,
                 Daemon.program,
                 "--root-path=" + self.root,
                 "--listen-tcp=" + ("127.0.0.1:0" if tcp else "none"),
@@ -154,6 +156,8 @@ class Daemon:
             stderr=self.stderr_file,
             text=True,
             preexec_fn=prepare,
+            pass_fds=fds,
+            env=dict(os.environ, **env) if env else None,
         )
         self.tcp = None
         if ready:
@@ -167,8 +171,9 @@ class Daemon:
                 self.tcp = ("127.0.0.1", int(found.group(1)))
 
     def stderr(self):
-        self.stderr_file.seek(0)
-        return self.stderr_file.read()
+        """Read without moving the place at which the daemon, whose descriptor shares it, writes its next line."""
+        fd = self.stderr_file.fileno()
+        return os.pread(fd, os.fstat(fd).st_size, 0).decode()
 
     def client(self, unix=False, **options):
         return Client(self.unix if unix or self.tcp is None else self.tcp, DEADLINE_S, **options)

@@ -450,10 +450,13 @@ Test(config, needs_root_and_a_place_to_listen)
 		strcmp(err.message, "ironwald: root_path is not given: expected --root-path=DIR, or root_path = DIR in "
 				    "the file") == 0,
 		"%s", err.message);
-	cr_assert(load(NULL, "--root-path=/d", "--listen-tcp=none", NULL, &config, &err) == -1, "nowhere");
+	good(NULL, "--listen-tcp=none", NULL, &config);
+	cr_assert(config_check_listening(&config, 1, &err) == 0, "sockets are inherited");
+	cr_assert(config_check_listening(&config, 0, &err) == -1, "nowhere");
 	cr_assert(strstr(err.message, "listen_tcp and listen_unix are both none") != NULL, "%s", err.message);
 	good(NULL, "--listen-tcp=none", "--listen-unix=/s", &config);
 	cr_assert(config.listen_tcp.count == 0 && strcmp(config.listen_unix, "/s") == 0, "Unix alone");
+	cr_assert(config_check_listening(&config, 0, &err) == 0, "a place");
 }
 
 Test(config, addresses)

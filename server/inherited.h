@@ -1,0 +1,19 @@
+/*
+ * inherited: may these sockets, which the supervisor opened, be served?
+ *
+ * Owns nothing; for the main thread at start.
+ * Invariant: what listen_tcp may not say may not be inherited either: the rules are about the address, whoever bound
+ * it.
+ */
+#ifndef IRONWALD_INHERITED_H
+#define IRONWALD_INHERITED_H
+
+#include <stdint.h>
+
+#include "error.h"
+
+/* Descriptors first to first + count - 1: listening stream sockets, Unix or TCP on loopback, and not too many. -1:
+ * ERR_CONFIG, one line that names the descriptor. */
+int inherited_check(int first, int count, struct error *err);
+
+#endif
