@@ -43,6 +43,7 @@ struct config {
 	uint64_t idle_timeout_ns;  /* 0: none */
 	uint64_t write_timeout_ns; /* 0: none */
 	uint64_t shutdown_timeout_ns;
+	uint64_t slow_disk_after_ns;
 	enum log_level log_level;
 	enum log_format log_format;
 };

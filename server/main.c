@@ -26,6 +26,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "activity.h"
 #include "clock.h"
 #include "config.h"
 #include "config_value.h"
@@ -34,10 +35,14 @@
 #include "fd_budget.h"
 #include "inherited.h"
 #include "log.h"
+#include "patience.h"
 #include "reload.h"
 #include "server.h"
 #include "supervisor.h"
 #include "thread.h"
+
+/* How often a supervisor without a watchdog hears of it: its patience at a stop ends some time, too. */
+#define BEAT_NS (10 * NS_PER_SECOND)
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CONFIG = 2, EXIT_DAMAGE = 3 };
 
@@ -132,6 +137,7 @@ struct daemon {
 	struct server *server;
 	struct engine *engine;
 	struct server_options *next_options; /* of a reload that is prepared */
+	bool told_ready;		     /* in the status that the supervisor shows */
 	bool reload_failed;
 	struct error reload_error;
 };
@@ -192,6 +198,7 @@ static void server_options_of(
 	ret_options->idle_timeout_ns = config->idle_timeout_ns;
 	ret_options->write_timeout_ns = config->write_timeout_ns;
 	ret_options->shutdown_timeout_ns = config->shutdown_timeout_ns;
+	ret_options->slow_disk_ns = config->slow_disk_after_ns;
 	ret_options->sync_mode = config_sync_mode_name(config->engine.sync_mode);
 	ret_options->compression = config_compression_name(config->engine.compression);
 }
@@ -274,6 +281,7 @@ static void on_reload_apply(void *arg)
 	reload_apply(daemon->reload);
 	log_info("main", "reloaded");
 	supervisor_ready("serving");
+	daemon->told_ready = true;
 }
 
 static void on_stopping(void *arg)
@@ -282,10 +290,23 @@ static void on_stopping(void *arg)
 	supervisor_stopping("stopping: clients take their last answers");
 }
 
-static void on_beat(void *arg)
+/* The watchdog hears nothing of a daemon of which a thread hangs; if the loop hangs, this is not called at all. */
+static void on_beat(const struct health_report *report, bool stopping, void *arg)
 {
-	(void)arg;
-	supervisor_alive();
+	struct daemon *daemon = arg;
+	char status[200];
+
+	if (report->alive)
+		supervisor_alive();
+	if (stopping) {
+		supervisor_extend(PATIENCE_NS, "stopping: clients take their last answers");
+		return;
+	}
+	if (report->ready == daemon->told_ready)
+		return;
+	daemon->told_ready = report->ready;
+	snprintf(status, sizeof(status), report->ready ? "serving" : "serving, but not ready: %s", report->reason);
+	supervisor_status(status);
 }
 
 /* ---- start and stop ---------------------------------------------------------------------------------------------- */
@@ -321,6 +342,7 @@ static int serve(struct daemon *daemon)
 		log_info("main", "ironwald " IRONWALD_VERSION " serves %s", config->root_path);
 		/* For a supervisor or a script: from here on connections are served. */
 		supervisor_ready("serving");
+		daemon->told_ready = true;
 		puts("ready");
 		fflush(stdout);
 		if (stop_asked(NULL))
@@ -334,6 +356,21 @@ static int serve(struct daemon *daemon)
 	return status;
 }
 
+static void on_progress(uint64_t done, uint64_t total, void *arg)
+{
+	(void)arg;
+	patience_progress(done, total);
+}
+
+/* It may take long, and is to be waited for while it gets on. */
+static int close_engine(struct daemon *daemon, struct error *err)
+{
+	patience_begin("stopping: making everything durable");
+	int result = engine_close(daemon->engine, err);
+	patience_end();
+	return result;
+}
+
 static int run_engine(struct daemon *daemon, struct io *io)
 {
 	const struct config *config = reload_current(daemon->reload);
@@ -343,18 +380,20 @@ static int run_engine(struct daemon *daemon, struct io *io)
 		.reload_apply_cb = on_reload_apply,
 		.stopping_cb = on_stopping,
 		.beat_cb = on_beat,
-		.beat_ns = supervisor_watchdog_ns(),
+		.beat_ns = supervisor_watchdog_ns() != 0 ? supervisor_watchdog_ns() : BEAT_NS,
 		.arg = daemon,
 	};
 	struct engine_options options = config->engine;
-	struct engine_hooks hooks = {.cancelled = stop_asked};
+	struct engine_hooks hooks = {.cancelled = stop_asked, .progress_cb = on_progress};
 	struct error err;
-	int status;
+	int result, status;
 
 	options.max_open_segments = daemon->max_open_segments;
 	server_hooks(daemon->server, &hooks);
 	server_set_calls(daemon->server, &calls);
-	if (engine_open(io, &options, &hooks, &daemon->engine, &err) != 0) {
+	result = engine_open(io, &options, &hooks, &daemon->engine, &err);
+	patience_end();
+	if (result != 0) {
 		free_server(daemon->server);
 		if (err.code != ERR_SHUTTING_DOWN) {
 			/* The engine knows its files by their names in the directory only. */
@@ -365,7 +404,7 @@ static int run_engine(struct daemon *daemon, struct io *io)
 		return EXIT_OK;
 	}
 	status = serve(daemon);
-	if (engine_close(daemon->engine, &err) != 0)
+	if (close_engine(daemon, &err) != 0)
 		return refuse(&err);
 	return status;
 }
@@ -377,9 +416,12 @@ static int run(struct daemon *daemon, const struct fd_budget *budget)
 	struct error err;
 	struct io *io;
 	uint64_t began_ns = clock_now_ns();
-	int result = io_posix_new(config->root_path, &io), status;
+	int result, status;
 
+	patience_begin("recovering"); /* ends when the engine is open, or here */
+	result = io_posix_new(config->root_path, &io);
 	if (result != 0) {
+		patience_end();
 		error_set_io(&err, -result, "cannot open the data directory", config->root_path);
 		return refuse(&err);
 	}
@@ -390,6 +432,7 @@ static int run(struct daemon *daemon, const struct fd_budget *budget)
 		status = refuse(&err);
 	else
 		status = run_engine(daemon, io);
+	patience_end();
 	io_posix_free(io);
 	if (status == EXIT_OK)
 		log_info("main", "stopped after %" PRIu64 " s", (clock_now_ns() - began_ns) / NS_PER_SECOND);
@@ -412,6 +455,7 @@ static int start(int argc, char **argv, const struct config *config, int inherit
 	int status;
 
 	prepare_signals();
+	activity_join("main", NULL, false);
 	apply_log(config, NULL);
 	if (inherited_check(inherited_first, inherited_count, &err) != 0)
 		return refuse(&err);

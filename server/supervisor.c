@@ -24,6 +24,11 @@ int supervisor_take_sockets(int *ret_first, struct error *err)
 	return count;
 }
 
+bool supervisor_listens(void)
+{
+	return getenv("NOTIFY_SOCKET") != NULL;
+}
+
 uint64_t supervisor_watchdog_ns(void)
 {
 	uint64_t us;
@@ -33,7 +38,8 @@ uint64_t supervisor_watchdog_ns(void)
 
 void supervisor_alive(void)
 {
-	sd_notify(0, "WATCHDOG=1");
+	if (supervisor_watchdog_ns() != 0)
+		sd_notify(0, "WATCHDOG=1");
 }
 
 void supervisor_status(const char *status)
@@ -79,6 +85,11 @@ int supervisor_take_sockets(int *ret_first, struct error *err)
 				 "libsystemd: build it with -Dsystemd=enabled, or use Type=exec");
 	*ret_first = -1;
 	return 0;
+}
+
+bool supervisor_listens(void)
+{
+	return false;
 }
 
 uint64_t supervisor_watchdog_ns(void)

@@ -9,6 +9,7 @@
 #ifndef IRONWALD_SUPERVISOR_H
 #define IRONWALD_SUPERVISOR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -17,6 +18,9 @@
 /* The sockets become the caller's, with close-on-exec; the environment does not speak of them afterwards. Returns how
  * many there are (0: none), beginning with *ret_first. -1: ERR_CONFIG. */
 int supervisor_take_sockets(int *ret_first, struct error *err);
+
+/* Whether anybody wants to be told anything. */
+bool supervisor_listens(void);
 
 /* How often it wants to hear supervisor_alive, at least; 0: it does not. */
 uint64_t supervisor_watchdog_ns(void);

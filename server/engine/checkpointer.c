@@ -133,7 +133,7 @@ int checkpointer_start(
 	struct engine *engine, bool threads, struct checkpoint_log *log, struct checkpointer **ret_checkpointer)
 {
 	struct checkpointer *checkpointer = calloc(1, sizeof(*checkpointer));
-	int r = checkpointer ? chores_start(threads, "checkpointer", &checkpointer->chores) : -ENOMEM;
+	int r = checkpointer ? chores_start(threads, "checkpointer", true, &checkpointer->chores) : -ENOMEM;
 	if (r != 0) {
 		free(checkpointer);
 		checkpoint_log_close(log);

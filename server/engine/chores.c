@@ -2,10 +2,15 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <time.h>
 
+#include "activity.h"
 #include "thread.h"
+
+/* Which is looked at by itself: whoever hangs, it is told of that one. */
+#define OTHER_THREAD "what another thread does for it"
 
 struct chores {
 	pthread_mutex_t lock;
@@ -14,6 +19,9 @@ struct chores {
 	bool threads, stop, running;
 	unsigned long rounds;
 	pthread_t thread;
+	const char *name;
+	bool answers;
+	atomic_uint_least64_t jobs; /* added and not done */
 };
 
 static struct chore *take_all(struct chores *chores)
@@ -39,14 +47,18 @@ bool chores_step(struct chores *chores)
 	pthread_mutex_unlock(&chores->lock);
 	bool progress = false;
 	struct chore *later = NULL, **later_last = &later;
+	activity_step();
 	while (chore) {
 		struct chore *next = chore->next;
-		if (chore->run(chore) == CHORE_LATER) {
+		enum chore_result result = chore->run(chore);
+		activity_step();
+		if (result == CHORE_LATER) {
 			chore->next = NULL;
 			*later_last = chore;
 			later_last = &chore->next;
 		} else {
 			progress = true;
+			atomic_fetch_sub_explicit(&chores->jobs, 1, memory_order_relaxed);
 		}
 		chore = next;
 	}
@@ -67,6 +79,7 @@ bool chores_step(struct chores *chores)
 static void *work(void *arg)
 {
 	struct chores *chores = arg;
+	activity_join(chores->name, &chores->jobs, chores->answers);
 	pthread_mutex_lock(&chores->lock);
 	while (!chores->stop) {
 		if (!chores->first) {
@@ -88,10 +101,11 @@ static void *work(void *arg)
 		}
 	}
 	pthread_mutex_unlock(&chores->lock);
+	activity_leave();
 	return NULL;
 }
 
-int chores_start(bool threads, const char *name, struct chores **ret_chores)
+int chores_start(bool threads, const char *name, bool answers, struct chores **ret_chores)
 {
 	struct chores *chores = calloc(1, sizeof(*chores));
 	if (!chores)
@@ -104,6 +118,8 @@ int chores_start(bool threads, const char *name, struct chores **ret_chores)
 	pthread_condattr_destroy(&attr);
 	chores->last = &chores->first;
 	chores->threads = threads;
+	chores->name = name;
+	chores->answers = answers;
 	if (threads) {
 		int r = thread_start(&chores->thread, name, work, chores);
 		if (r != 0) {
@@ -118,6 +134,7 @@ int chores_start(bool threads, const char *name, struct chores **ret_chores)
 
 void chores_add(struct chores *chores, struct chore *chore)
 {
+	atomic_fetch_add_explicit(&chores->jobs, 1, memory_order_relaxed);
 	pthread_mutex_lock(&chores->lock);
 	append(chores, chore);
 	pthread_cond_broadcast(&chores->changed);
@@ -132,8 +149,10 @@ void chores_drain(struct chores *chores)
 		return;
 	}
 	pthread_mutex_lock(&chores->lock);
+	activity_wait_begin(OTHER_THREAD);
 	while (chores->first || chores->running)
 		pthread_cond_wait(&chores->changed, &chores->lock);
+	activity_wait_end();
 	pthread_mutex_unlock(&chores->lock);
 }
 
@@ -146,8 +165,10 @@ void chores_run_once(struct chores *chores)
 	pthread_mutex_lock(&chores->lock);
 	/* A round that is under way may have begun before the last job came in. */
 	unsigned long until = chores->rounds + (chores->running ? 2 : 1);
+	activity_wait_begin(OTHER_THREAD);
 	while ((chores->first || chores->running) && chores->rounds < until)
 		pthread_cond_wait(&chores->changed, &chores->lock);
+	activity_wait_end();
 	pthread_mutex_unlock(&chores->lock);
 }
 

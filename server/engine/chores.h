@@ -22,8 +22,8 @@ struct chore {
 	struct chore *next;
 };
 
-/* name: of the thread, up to 15 bytes. 0 or a negative errno. */
-int chores_start(bool threads, const char *name, struct chores **ret_chores);
+/* name: of the thread, up to 15 bytes, static. answers: clients wait for what is done there. 0 or a negative errno. */
+int chores_start(bool threads, const char *name, bool answers, struct chores **ret_chores);
 void chores_add(struct chores *chores, struct chore *chore);
 /* One round over the jobs that are there now; true if one was done. */
 bool chores_step(struct chores *chores);

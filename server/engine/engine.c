@@ -69,11 +69,11 @@ static int open_journals(struct engine *engine, struct error *err)
 static int start_threads(struct engine *engine, struct error *err)
 {
 	bool threads = !engine->hooks.no_threads;
-	int r = chores_start(threads, "filler", &engine->filler);
+	int r = chores_start(threads, "filler", false, &engine->filler);
 	if (r == 0)
-		r = chores_start(threads, "keeper", &engine->keeper);
+		r = chores_start(threads, "keeper", false, &engine->keeper);
 	if (r == 0)
-		r = chores_start(threads, "maker", &engine->maker);
+		r = chores_start(threads, "maker", false, &engine->maker);
 	if (r != 0)
 		return error_set_io(err, -r, "start a thread", "");
 	for (uint32_t i = 0; threads && i < engine->writer_count; i++)

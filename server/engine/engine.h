@@ -41,6 +41,11 @@ struct engine_hooks {
 	 * NULL is legal. */
 	bool (*cancelled)(void *arg);
 	void *cancelled_arg;
+	/* Told now and then, during engine_open, how many of the streams that there are have been looked at. NULL is
+	 * legal.
+	 */
+	void (*progress_cb)(uint64_t done, uint64_t total, void *arg);
+	void *progress_arg;
 	/* Told, during engine_open, of whatever is not as a clean stop leaves it. NULL is legal. */
 	recovery_found_cb found_cb;
 	void *found_arg;
@@ -251,6 +256,11 @@ struct engine_stats {
 void engine_stats(struct engine *engine, struct engine_stats *ret_stats);
 /* [any] writer < writer_count. Shard n belongs to writer n % writer_count. */
 void engine_writer_stats(struct engine *engine, uint32_t writer, struct writer_stats *ret_stats);
+
+/* [any] Cheap. Why the writer takes no writes until a restart; NULL: it does. */
+const char *engine_writer_failed(struct engine *engine, uint32_t writer);
+/* [any] */
+uint32_t engine_writer_count(const struct engine *engine);
 
 /* [any] The writer of a stream's name, and of a shard. */
 uint32_t engine_shard_count(const struct engine *engine);

@@ -22,13 +22,16 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "activity.h"
 #include "guarded_copy.h"
+#include "io_watched.h"
 
 #define WRITE_VECTORS 64  /* of one pwritev call */
 #define RESIDENT_PAGES 64 /* asked for in one mincore call */
 
 struct posix {
 	struct io base;
+	struct io_ops ops;
 	int dir_fd;
 };
 
@@ -495,7 +498,7 @@ static int posix_random(struct io *io, void *buf, size_t len)
 
 /* ---- the whole -------------------------------------------------------------------------------------------------- */
 
-static const struct io_ops posix_ops = {
+const struct io_ops io_posix_ops = {
 	.open = posix_open,
 	.close = posix_close,
 	.pread = posix_pread,
@@ -564,13 +567,16 @@ int io_posix_new(const char *root_path, struct io **ret_io)
 	const int dir_fd = open_retried(AT_FDCWD, root_path, O_RDONLY | O_DIRECTORY);
 	if (dir_fd < 0)
 		return dir_fd;
+	activity_wait_begin("a sync of the directory above");
 	int rc = sync_parent(root_path, made);
+	activity_wait_end();
 	struct posix *posix = rc == 0 ? malloc(sizeof(*posix)) : NULL;
 	if (!posix) {
 		close(dir_fd);
 		return rc != 0 ? rc : -ENOMEM;
 	}
-	posix->base.ops = &posix_ops;
+	io_watched_init(&posix->ops);
+	posix->base.ops = &posix->ops;
 	posix->dir_fd = dir_fd;
 	*ret_io = &posix->base;
 	return 0;

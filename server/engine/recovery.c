@@ -54,6 +54,12 @@ static bool cancelled(struct engine *engine, struct error *err)
 	return true;
 }
 
+static void tell_progress(const struct engine *engine, size_t done, size_t total)
+{
+	if (engine->hooks.progress_cb)
+		engine->hooks.progress_cb(done, total, engine->hooks.progress_arg);
+}
+
 struct stream *recovered_stream(struct engine *engine, const char *name, size_t len, struct error *err)
 {
 	uint64_t hash = stream_hash(name, len);
@@ -421,6 +427,7 @@ static int verify_clean(struct engine *engine, bool *rewritten, struct error *er
 	int result = 0;
 	for (size_t i = 0; i < count && result == 0; i++) {
 		struct stream *stream = all[i];
+		tell_progress(engine, i, count);
 		struct tail_facts facts = {stream->tail.written, stream->next_id};
 		uint64_t floor = shards_floor(engine, stream->name, stream->name_len);
 		if (floor > facts.proven_next_id)
@@ -491,6 +498,7 @@ static int recover_all(struct engine *engine, const struct root *root, struct er
 	if (result == 0 && hashed_dirs(engine, &hashed, &hashed_count) != 0)
 		result = error_set_io(err, ENOMEM, "load streams", "");
 	for (size_t i = 0; i < again.dirs.count && result == 0; i++) {
+		tell_progress(engine, i, again.dirs.count);
 		if (i % 64 == 0 && cancelled(engine, err))
 			result = -1;
 		else if (clean == 0 || !known(engine, again.dirs.items[i], hashed, hashed_count))

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "activity.h"
 #include "stream.h"
 
 static atomic_uint_least64_t next_serial = 1;
@@ -216,8 +217,12 @@ int open_cache_pin(struct open_cache *cache, struct segment *segment, int flags,
 	else if (pthread_mutex_trylock(&cache->lock) != 0)
 		return -EAGAIN;
 	int r = 0;
-	while (segment->opening && !(flags & OPEN_NOWAIT))
-		pthread_cond_wait(&cache->opened, &cache->lock);
+	if (segment->opening && !(flags & OPEN_NOWAIT)) {
+		activity_wait_begin("a file that another thread opens");
+		while (segment->opening)
+			pthread_cond_wait(&cache->opened, &cache->lock);
+		activity_wait_end();
+	}
 	if (!segment->file)
 		r = flags & OPEN_NOWAIT ? -EAGAIN : open_file(cache, segment, flags);
 	else if (segment->pins == 0)

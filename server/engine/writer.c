@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "activity.h"
 #include "checkpointer.h"
 #include "log.h"
 #include "thread.h"
@@ -126,6 +127,17 @@ int writer_settle(struct writer *writer, struct error *err)
 	tail_trim_all(writer);
 	int r = writer_sync_all(writer);
 	return r == 0 ? 0 : error_set_io(err, -r, "final sync:", writer->stats.failed_reason);
+}
+
+const char *engine_writer_failed(struct engine *engine, uint32_t index)
+{
+	/* Written before it failed, and not again. */
+	return atomic_load(&engine->writers[index]->failed) ? engine->writers[index]->stats.failed_reason : NULL;
+}
+
+uint32_t engine_writer_count(const struct engine *engine)
+{
+	return engine->writer_count;
 }
 
 /* ---- the queue ------------------------------------------------------------------------------------------------------
@@ -306,9 +318,13 @@ static bool wait_for_work(struct writer *writer)
 static void *work(void *arg)
 {
 	struct writer *writer = arg;
+	char name[ACTIVITY_NAME_MAX];
+	snprintf(name, sizeof(name), "writer-%u", writer->index);
+	activity_join(name, &writer->queued, true);
 	while (wait_for_work(writer))
 		while (writer_step(writer) || writer->ready_first)
-			;
+			activity_step();
+	activity_leave();
 	return NULL;
 }
 

@@ -2,6 +2,8 @@
  * handlers_stats: what an operator asks first, as one map of maps. Units are in the names; rows without a unit are
  * counts since the start, or, where the name says no event, gauges.
  */
+#include <stdio.h>
+
 #include "checkpoint.h"
 #include "clock.h"
 #include "handlers.h"
@@ -62,6 +64,41 @@ static void write_server(struct mp_writer *writer, const struct net *net)
 	mp_write_u64(writer, engine_shard_count(net->engine));
 	mp_write_str(writer, "uptime_seconds");
 	mp_write_u64(writer, (clock_now_ns() - net->started_ns) / NS_PER_SECOND);
+}
+
+void net_health(const struct net *net, struct health_report *ret_report)
+{
+	health_report(net->health, ret_report);
+	const char *failed = NULL;
+	for (uint32_t i = 0; i < engine_writer_count(net->engine) && failed == NULL; i++) {
+		failed = engine_writer_failed(net->engine, i);
+		if (failed != NULL)
+			snprintf(ret_report->reason, sizeof(ret_report->reason),
+				"writer-%u takes no writes after: %.100s", i, failed);
+	}
+	if (net->stopping && failed == NULL)
+		snprintf(ret_report->reason, sizeof(ret_report->reason), "it stops");
+	ret_report->ready = ret_report->ready && failed == NULL && !net->stopping;
+}
+
+static void write_health(struct mp_writer *writer, const struct net *net)
+{
+	struct health_report report;
+	net_health(net, &report);
+	const struct row rows[] = {
+		{"disk_waits", report.disk_waits},
+		{"disk_waits_us", report.disk_wait_ns / NS_PER_US},
+		{"disk_waits_now", report.disk_waits_now},
+	};
+	mp_write_str(writer, "health");
+	mp_write_map(writer, 3 + COUNT_OF(rows));
+	mp_write_str(writer, "alive");
+	mp_write_bool(writer, report.alive);
+	mp_write_str(writer, "ready");
+	mp_write_bool(writer, report.ready);
+	mp_write_str(writer, "reason");
+	mp_write_str(writer, report.reason);
+	write_rows(writer, rows, COUNT_OF(rows));
 }
 
 static void write_connections(struct mp_writer *writer, const struct net *net)
@@ -252,9 +289,10 @@ void handle_STATS(struct call *call, const struct request *request, struct buf *
 	struct engine_stats stats;
 	struct mp_writer writer;
 	engine_stats(net->engine, &stats);
-	if (!call_reply_begin(call, &writer, 8))
+	if (!call_reply_begin(call, &writer, 9))
 		return;
 	write_server(&writer, net);
+	write_health(&writer, net);
 	write_connections(&writer, net);
 	write_requests(&writer, net);
 	write_errors(&writer, net);

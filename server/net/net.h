@@ -14,6 +14,7 @@
 
 #include "conn.h"
 #include "engine.h"
+#include "health.h"
 #include "net_stats.h"
 #include "server.h"
 #include "waiters.h"
@@ -24,6 +25,7 @@ struct net {
 	struct engine *engine;
 	struct conn_group *conns;
 	struct waiters *waiters;
+	struct health *health;
 	struct net_stats stats;
 	uint64_t started_ns;
 	uint64_t pool_reads;			   /* handed to libuv's pool and not yet back */
@@ -32,6 +34,9 @@ struct net {
 	bool stopping;
 	bool completing; /* completions are being answered, all of them at the time that the clock shows */
 };
+
+/* What health_report says, and what else there is to say about being ready. */
+void net_health(const struct net *net, struct health_report *ret_report);
 
 struct read_call; /* of handlers_read.c */
 

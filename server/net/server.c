@@ -20,6 +20,9 @@
 /* Completions are answered one after the other without a look at the clock: so many. */
 #define OPS_PER_LOOK 64
 
+/* Without anybody who wants to hear beats. */
+#define HANG_NS (30 * NS_PER_SECOND)
+
 #define TICK_MS_MIN 10
 #define TICK_MS_MAX 500
 
@@ -33,6 +36,7 @@ void server_options_default(struct server_options *options)
 		.write_timeout_ns = 30 * NS_PER_SECOND,
 		.shutdown_timeout_ns = 10 * NS_PER_SECOND,
 		.max_wait_ms = 60000,
+		.slow_disk_ns = 5 * NS_PER_SECOND,
 		.sync_mode = "strict",
 		.compression = "none",
 	};
@@ -106,16 +110,31 @@ static void on_turn(uv_prepare_t *prepare)
 	shutdown_check(server);
 }
 
+static void look_around(struct server *server, uint64_t now_ns)
+{
+	struct net *net = &server->net;
+	struct activity_sample samples[ACTIVITY_MAX];
+	const struct health_limits limits = {.slow_ns = net->options->slow_disk_ns,
+		.hang_ns = server->calls.beat_ns != 0 ? server->calls.beat_ns : HANG_NS};
+	struct health_report report;
+	health_look(net->health, samples, activity_look(samples), &limits, now_ns);
+	net_health(net, &report);
+	bool news = report.ready != server->told_ready || report.alive != server->told_alive;
+	if (server->calls.beat_ns == 0 || (now_ns < server->next_beat_ns && !news))
+		return;
+	server->next_beat_ns = now_ns + server->calls.beat_ns / 2;
+	server->told_ready = report.ready;
+	server->told_alive = report.alive;
+	server->calls.beat_cb(&report, net->stopping, server->calls.arg);
+}
+
 static void on_tick(uv_timer_t *timer)
 {
 	struct server *server = timer->data;
 	uint64_t now_ns = clock_now_ns();
 	conn_group_tick(server->net.conns, now_ns);
 	accept_retry(server);
-	if (server->calls.beat_ns != 0 && now_ns >= server->next_beat_ns) {
-		server->next_beat_ns = now_ns + server->calls.beat_ns / 2;
-		server->calls.beat_cb(server->calls.arg);
-	}
+	look_around(server, now_ns);
 }
 
 static void on_message(struct conn *conn, struct span payload, struct buf *owner, void *arg)
@@ -183,7 +202,8 @@ static int make_rooms(struct server *server, struct error *err)
 	const struct conn_limits limits = conn_limits_of(server->net.options);
 	server->net.conns = conn_group_new(&limits, &conn_events, server);
 	server->net.waiters = waiters_new();
-	if (server->net.conns == NULL || server->net.waiters == NULL)
+	server->net.health = health_new();
+	if (server->net.conns == NULL || server->net.waiters == NULL || server->net.health == NULL)
 		return error_set(err, ERR_CONFIG, "no memory for the server");
 	return 0;
 }
@@ -192,7 +212,7 @@ static uint64_t tick_ms(const struct server *server)
 {
 	const struct server_options *options = server->net.options;
 	const uint64_t timeouts_ns[] = {options->idle_timeout_ns, options->write_timeout_ns,
-		options->shutdown_timeout_ns, server->calls.beat_ns};
+		options->shutdown_timeout_ns, options->slow_disk_ns, server->calls.beat_ns};
 	uint64_t ms = TICK_MS_MAX;
 	for (size_t i = 0; i < sizeof(timeouts_ns) / sizeof(timeouts_ns[0]); i++) {
 		uint64_t quarter_ms = timeouts_ns[i] / 4 / NS_PER_MS;
@@ -334,6 +354,7 @@ int server_start(struct server *server, struct engine *engine, struct error *err
 		return -1;
 	if (open_listeners(server, err) != 0)
 		return -1;
+	server->told_ready = server->told_alive = true;
 	uv_prepare_start(&server->turn, on_turn);
 	uint64_t every_ms = tick_ms(server);
 	uv_timer_start(&server->tick, on_tick, every_ms, every_ms);
@@ -380,6 +401,7 @@ void server_free(struct server *server)
 	}
 	conn_group_free(server->net.conns);
 	waiters_free(server->net.waiters);
+	health_free(server->net.health);
 	free((void *)server->net.options);
 	free(server->unix_path);
 	free(server->sync_mode);

@@ -22,6 +22,7 @@
 
 #include "engine.h"
 #include "error.h"
+#include "health.h"
 
 #define SERVER_MAX_LISTEN 16
 
@@ -44,6 +45,7 @@ struct server_options {
 	uint64_t write_timeout_ns;	   /* answers that make no way to the client: closed; 0: never */
 	uint64_t shutdown_timeout_ns;	   /* graceful stop: how long clients have to take their last answers */
 	uint64_t max_wait_ms;		   /* cap of iter's wait_ms */
+	uint64_t slow_disk_ns; /* a thread inside of one call for so long waits for a slow disk: not ready */
 
 	/* For hello, spelled as in the configuration. */
 	const char *sync_mode, *compression;
@@ -51,8 +53,8 @@ struct server_options {
 
 struct server;
 
-/* 16M, 64M, 512M, 1024 connections, idle never, write 30 s, shutdown 10 s, wait 60,000 ms; modes "strict", "none";
- * no address. */
+/* 16M, 64M, 512M, 1024 connections, idle never, write 30 s, shutdown 10 s, wait 60,000 ms, slow disk 5 s; modes
+ * "strict", "none"; no address. */
 void server_options_default(struct server_options *options);
 
 /* Copies options (addresses and texts too). */
@@ -77,8 +79,9 @@ struct server_calls {
 	void (*reload_apply_cb)(void *arg);
 	/* The graceful stop begins. */
 	void (*stopping_cb)(void *arg);
-	/* While the loop turns: every beat_ns or more often, also during the graceful stop. beat_ns 0: never. */
-	void (*beat_cb)(void *arg);
+	/* While the loop turns: every beat_ns or more often, also during the graceful stop, and whenever it is ready or
+	 * alive (see health.h) and was not, or the other way round. beat_ns 0: never. */
+	void (*beat_cb)(const struct health_report *report, bool stopping, void *arg);
 	uint64_t beat_ns;
 	void *arg;
 };

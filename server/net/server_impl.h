@@ -36,6 +36,7 @@ struct server {
 
 	struct server_calls calls;
 	uint64_t next_beat_ns;
+	bool told_ready, told_alive;
 	uv_work_t reload_work;
 	bool reloading, reload_again;
 

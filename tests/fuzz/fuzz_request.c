@@ -306,9 +306,11 @@ static void open_world(struct world *world, uint8_t flags, uint64_t write_seed)
 	world->net.options = &options;
 	world->net.conns = the_group(&limits, world);
 	world->net.waiters = waiters_new();
+	world->net.health = health_new();
 	world->net.engine = fake_engine_new(&hooks);
 	world->net.started_ns = clock_ns;
-	FUZZ_CHECK(world->net.conns != NULL && world->net.waiters != NULL, "no memory for the fuzzer itself");
+	FUZZ_CHECK(world->net.conns != NULL && world->net.waiters != NULL && world->net.health != NULL,
+		"no memory for the fuzzer itself");
 	fake_engine_cold(flags & 32);
 	world->wire.base.ops = &wire_ops;
 	world->wire.pieces = write_seed;
@@ -328,6 +330,7 @@ static void close_world(struct world *world)
 		(unsigned long long)(stats.inflight_bytes + stats.receive_bytes));
 	FUZZ_CHECK(waiters_count(world->net.waiters) == 0 && engine_idle(world->net.engine), "somebody waits for ever");
 	waiters_free(world->net.waiters);
+	health_free(world->net.health);
 	fake_engine_free(world->net.engine);
 	buf_free(&world->wire.out);
 	free(world->asked);

@@ -35,6 +35,7 @@ struct engine {
 	struct op *done, **done_tail;
 	uint64_t held_count;
 	bool hold;
+	_Atomic(const char *) failed;
 };
 
 static atomic_bool cold;
@@ -368,4 +369,27 @@ uint32_t engine_shard_count(const struct engine *engine)
 {
 	(void)engine;
 	return SHARD_COUNT;
+}
+
+uint32_t engine_writer_count(const struct engine *engine)
+{
+	(void)engine;
+	return 1;
+}
+
+const char *engine_writer_failed(struct engine *engine, uint32_t writer)
+{
+	(void)writer;
+	return engine->failed;
+}
+
+void fake_engine_fail(struct engine *engine, const char *why)
+{
+	engine->failed = why;
+}
+
+void engine_set_max_streams(struct engine *engine, uint64_t max_streams)
+{
+	(void)engine;
+	(void)max_streams;
 }

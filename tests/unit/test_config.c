@@ -136,6 +136,7 @@ Test(config, defaults_of_the_rest)
 	cr_assert(config.idle_timeout_ns == 0, "idle_timeout");
 	cr_assert(config.write_timeout_ns == UINT64_C(30000000000), "write_timeout");
 	cr_assert(config.shutdown_timeout_ns == UINT64_C(10000000000), "shutdown_timeout");
+	cr_assert(config.slow_disk_after_ns == UINT64_C(5000000000), "slow_disk_after");
 	cr_assert(config.log_level == LOG_LEVEL_INFO, "log_level");
 	cr_assert(config.log_format == LOG_FORMAT_TEXT, "log_format");
 }

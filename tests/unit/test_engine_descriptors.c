@@ -171,7 +171,7 @@ Test(chores, what_is_put_off_comes_soon_whatever_the_wall_clock_does, .timeout =
 	struct chores *chores;
 	struct late_chore late = {.chore.run = late_run};
 	atomic_store(&year_ahead, true);
-	cr_assert(chores_start(true, "test", &chores) == 0);
+	cr_assert(chores_start(true, "test", false, &chores) == 0);
 	chores_add(chores, &late.chore);
 	chores_drain(chores);
 	cr_assert(late.tries == 5);

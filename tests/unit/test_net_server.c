@@ -1,5 +1,6 @@
 /* The server by its contract, over a Unix socket: hello, requests, waiting, and how connections end. */
 #include <criterion/criterion.h>
+#include <stdio.h>
 
 #include <poll.h>
 #include <stdlib.h>
@@ -300,6 +301,32 @@ Test(net_server, conflict_sync_and_infos)
 	receive_ok(&client, 8, &response);
 	bool more;
 	cr_assert(field_bool(&response.fields, KEY_MORE, &more, &err) == 0);
+	client_close(&client);
+}
+
+static void health_of(struct client *client, bool *ret_ready, char reason[100])
+{
+	struct response response;
+	struct span map, value, text;
+	ask_plain(client, 98, METHOD_STATS);
+	receive_ok(client, 98, &response);
+	cr_assert(mp_map_find(response.result, "health", &map) == 0);
+	cr_assert(mp_map_find(map, "ready", &value) == 0 && mp_get_bool(value, ret_ready) == 0);
+	cr_assert(mp_map_find(map, "reason", &value) == 0 && mp_get_str(value, &text) == 0);
+	snprintf(reason, 100, "%.*s", (int)text.len, (const char *)text.data);
+}
+
+Test(net_server, a_writer_that_failed_is_not_ready)
+{
+	start_server();
+	struct client client = client_new();
+	char reason[100];
+	bool ready;
+	health_of(&client, &ready, reason);
+	cr_assert(ready && reason[0] == '\0', "%s", reason);
+	fake_engine_fail(engine, "sync of s: EIO");
+	health_of(&client, &ready, reason);
+	cr_assert(!ready && strcmp(reason, "writer-0 takes no writes after: sync of s: EIO") == 0, "%s", reason);
 	client_close(&client);
 }
 

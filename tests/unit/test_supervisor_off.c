@@ -54,7 +54,7 @@ Test(supervisor_off, who_waits_for_it_is_told_in_the_log)
 	supervisor_stopping("x");
 	supervisor_extend(1, "x");
 	supervisor_alive();
-	cr_assert(supervisor_watchdog_ns() == 0, "no watchdog");
+	cr_assert(supervisor_watchdog_ns() == 0 && !supervisor_listens(), "no watchdog");
 	close(fds[1]);
 	ssize_t got = read(fds[0], text, sizeof(text) - 1);
 	text[got > 0 ? got : 0] = '\0';
