@@ -1,7 +1,5 @@
-/* activity and health: who hangs, who waits for a slow disk, and who only does nothing. */
+/* health: who hangs, who waits for a slow disk, and who only does nothing. */
 #include <criterion/criterion.h>
-#include <pthread.h>
-#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -9,71 +7,6 @@
 #include "clock.h"
 #include "health.h"
 #include "log.h"
-
-/* ---- activity ---------------------------------------------------------------------------------------------------- */
-
-struct other {
-	sem_t go, done;
-	atomic_uint_least64_t work;
-};
-
-static void *tell(void *arg)
-{
-	struct other *other = arg;
-	activity_step(); /* of nobody */
-	activity_wait_begin("nothing");
-	activity_join("a-name-that-is-longer-than-15", &other->work, true);
-	sem_post(&other->done);
-	sem_wait(&other->go);
-	activity_step();
-	activity_wait_begin("a sync");
-	sem_post(&other->done);
-	sem_wait(&other->go);
-	activity_wait_end();
-	sem_post(&other->done);
-	sem_wait(&other->go);
-	activity_leave();
-	activity_leave();
-	return NULL;
-}
-
-static void take_turn(struct other *other)
-{
-	sem_post(&other->go);
-	sem_wait(&other->done);
-}
-
-Test(activity, a_thread_is_seen_while_it_takes_part, .timeout = 60)
-{
-	struct activity_sample samples[ACTIVITY_MAX];
-	struct other other = {.work = 0};
-	pthread_t thread;
-	sem_init(&other.go, 0, 0);
-	sem_init(&other.done, 0, 0);
-	cr_assert(activity_look(samples) == 0, "nobody");
-	activity_join("main", NULL, false);
-	cr_assert(pthread_create(&thread, NULL, tell, &other) == 0);
-	sem_wait(&other.done);
-	cr_assert(activity_look(samples) == 2, "both");
-	const struct activity_sample *at = strcmp(samples[0].name, "main") == 0 ? &samples[1] : &samples[0];
-	cr_assert(strcmp(at->name, "a-name-that-is-") == 0, "%s", at->name);
-	cr_assert(!at->has_work && at->answers && at->steps == 0 && at->waits_for == NULL, "as it joined");
-	atomic_store(&other.work, 3);
-	take_turn(&other);
-	activity_look(samples);
-	cr_assert(at->has_work && at->steps == 1 && strcmp(at->waits_for, "a sync") == 0, "it waits");
-	take_turn(&other);
-	activity_look(samples);
-	cr_assert(at->steps == 2 && at->waits_for == NULL, "the end of a wait is a step");
-	sem_post(&other.go);
-	pthread_join(thread, NULL);
-	cr_assert(
-		activity_look(samples) == 1 && strcmp(samples[0].name, "main") == 0 && !samples[0].has_work, "it left");
-	activity_leave();
-	cr_assert(activity_look(samples) == 0, "nobody again");
-}
-
-/* ---- health ------------------------------------------------------------------------------------------------------ */
 
 #define STEP_NS (100 * NS_PER_MS)
 
