@@ -5,6 +5,7 @@
  *   sync     a sync of a file, a directory or the file system (a disk that does not answer)
  *   loop     the event loop's wait (the thread that serves hangs)
  *   writer   a look at the clock by a thread "writer-..." (it hangs outside of any call that waits)
+ *   main     a look at the clock by the main thread (the same)
  *   opens    each opening of a file takes 20 ms (a slow disk, which gets on)
  */
 #define _GNU_SOURCE
@@ -93,7 +94,9 @@ int epoll_wait(int epoll, struct epoll_event *events, int count, int timeout)
 int clock_gettime(clockid_t clock, struct timespec *time)
 {
 	char name[16] = "";
-	if (directory != NULL && prctl(PR_GET_NAME, name) == 0 && strncmp(name, "writer-", 7) == 0)
+	if (directory != NULL && gettid() == getpid())
+		stall_while("main");
+	else if (directory != NULL && prctl(PR_GET_NAME, name) == 0 && strncmp(name, "writer-", 7) == 0)
 		stall_while("writer");
 	return (int)syscall(SYS_clock_gettime, clock, time);
 }
