@@ -236,10 +236,8 @@ void server_take_options(struct server *server, struct server_options *options)
 	free((void *)old);
 	const struct conn_limits limits = conn_limits_of(options);
 	conn_group_set_limits(net->conns, &limits);
-	if (!net->stopping) {
-		uv_timer_set_repeat(&server->tick, tick_ms(server));
-		uv_timer_again(&server->tick);
-	}
+	if (!net->stopping)
+		uv_timer_set_repeat(&server->tick, tick_ms(server)); /* from the next one on */
 }
 
 static int open_handles(struct server *server, struct error *err)

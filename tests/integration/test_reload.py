@@ -205,6 +205,44 @@ def test_reloads_under_load():
     return "%d appends, %d reloads" % (sent, turns)
 
 
+def feed(path, text):
+    """Into a pipe that is read by the daemon, once it is."""
+    opened = []
+
+    def opens():
+        try:
+            opened.append(os.open(path, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError:
+            return False
+        return True
+
+    eventually(opens, "somebody reads the file")
+    os.write(opened[0], text.encode())
+    os.close(opened[0])
+
+
+def test_a_signal_that_comes_meanwhile():
+    """The file takes long to be read: clients are served, and a second signal is about what may have changed since."""
+    with directory() as place:
+        path = os.path.join(place, "pipe")
+        os.mkfifo(path)
+        with Daemon(place, "--config=" + path, tcp=False, ready=False) as daemon:
+            feed(path, "max_streams = 10\n")
+            same(daemon.process.stdout.readline(), "ready\n", "it serves")
+            with daemon.client() as client:
+                for number in range(3):
+                    daemon.process.send_signal(signal.SIGHUP)
+                    eventually(lambda: "reading the configuration again" in daemon.stderr(), "it reloads")
+                    for _ in range(10):
+                        client.append("s", b"x")
+                feed(path, "max_streams = 11\n")
+                eventually(lambda: "max_streams is 11 now" in daemon.stderr(), "the first")
+                feed(path, "max_streams = 12\n")
+                eventually(lambda: "max_streams is 12 now" in daemon.stderr(), "the second")
+                daemon.stopped_well(client)
+            same(len(re.findall("main: reloaded$", daemon.stderr(), re.M)), 2, "two, for all those that came meanwhile")
+
+
 def test_before_it_serves():
     """At any time from the beginning on: it does not end by it, and reads the file once it serves."""
     with directory() as place:
