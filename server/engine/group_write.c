@@ -22,13 +22,25 @@ static int plan_iov(struct writer *writer, struct plan *plan, struct iovec iov[3
 	return n;
 }
 
+/* Up to where the page ends there are zeros already; written with the rest, they need not be read first. */
+static int pad_page(const struct tail *tail, uint64_t end, struct iovec *iov)
+{
+	static const uint8_t zeros[IO_UNCACHED_ALIGN];
+	uint64_t to = align_up(end, IO_UNCACHED_ALIGN);
+	if (!tail->whole_pages || to == end || to > tail->prepared)
+		return 0;
+	*iov = (struct iovec){(void *)zeros, (size_t)(to - end)};
+	return 1;
+}
+
 /* *ret_tried: false if there was not even a descriptor for it. */
 static int write_in_place(struct writer *writer, struct plan *plan, bool *ret_tried)
 {
 	struct io *io = writer->engine->io;
 	struct tail *tail = &plan->stream->tail;
-	struct iovec iov[3];
+	struct iovec iov[4];
 	int iov_count = plan_iov(writer, plan, iov);
+	iov_count += pad_page(tail, plan->frame_offset + plan->built.total_bytes, &iov[iov_count]);
 	struct io_file *file;
 	int r = tail_pin(writer, tail->segment, &file);
 	*ret_tried = r == 0;

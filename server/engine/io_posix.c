@@ -88,7 +88,9 @@ static int posix_open(struct io *io, const char *path, int flags, struct io_file
 	struct io_file *file = malloc(sizeof(*file));
 	if (!file)
 		return -ENOMEM;
-	file->fd = open_retried(root_fd(io), path, os_flags);
+	file->fd = open_retried(root_fd(io), path, os_flags | ((flags & IO_UNCACHED) ? O_DIRECT : 0));
+	if (file->fd == -EINVAL && (flags & IO_UNCACHED))
+		file->fd = open_retried(root_fd(io), path, os_flags);
 	if (file->fd < 0) {
 		const int rc = file->fd;
 

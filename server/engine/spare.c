@@ -13,7 +13,7 @@
 #define PREFIX "ironwald.spare-"
 #define PATH_MAX_BYTES 32
 /* One write and sync: the log's own syncs wait for one of them at most. */
-#define PIECE_BYTES (1u << 20)
+#define PIECE_BYTES (2u << 20)
 /* It is not made unless the disk has so many times its size. */
 #define ROOM_FACTOR 8
 
@@ -55,7 +55,7 @@ static int begin(struct spare *spare, struct io *io, const char *path)
 	if (r == 0 && space.free_bytes / ROOM_FACTOR < spare->bytes)
 		r = -ENOSPC;
 	if (r == 0)
-		r = io->ops->open(io, path, IO_WRITE | IO_CREATE, &spare->file);
+		r = io->ops->open(io, path, IO_WRITE | IO_CREATE | IO_UNCACHED, &spare->file);
 	if (r == 0)
 		r = io->ops->truncate(spare->file, 0);
 	if (r == 0)
@@ -66,7 +66,7 @@ static int begin(struct spare *spare, struct io *io, const char *path)
 /* 1: there is more to do. */
 static int make_piece(struct spare *spare)
 {
-	static const uint8_t zeros[PIECE_BYTES];
+	static const _Alignas(IO_UNCACHED_ALIGN) uint8_t zeros[PIECE_BYTES];
 	struct io *io = spare->writer->engine->io;
 	char path[PATH_MAX_BYTES];
 	path_of(spare->writer, path);

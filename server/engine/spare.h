@@ -4,6 +4,8 @@
  * In a file that grows, a sync has to make new blocks durable, too, and waits for whoever writes zeros ahead of it; in
  * a spare it writes to blocks that are there, and nobody else is in the file. A writer has one at most, named
  * ironwald.spare-<writer>; it is derived: a start deletes what a crash has left.
+ * It is made past the page cache, which the log has better use for: who writes to it writes whole pages, lest they be
+ * read first.
  * Owns the file until it is taken. The writer's thread calls it; the file is made by the engine's maker.
  * Invariant: what is taken is zeros from its beginning to its end, durably, but for its name.
  */

@@ -332,6 +332,7 @@ int tail_create(struct writer *writer, struct plan *plan)
 		.segment = segment,
 		.written = header.header_bytes,
 		.prepared = spare_bytes,
+		.whole_pages = spare_bytes > 0,
 		.synced = 0,
 		.check = header.check,
 		.fast = stream->tail.fast,
