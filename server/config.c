@@ -154,12 +154,42 @@ static int apply(const struct overrides *overrides, struct config *config, struc
 	return 0;
 }
 
+void config_guard(const struct config *config, struct address_guard *ret_guard)
+{
+	*ret_guard = (struct address_guard){
+		.authenticated = config->token_file[0] != '\0' || config->tls_client_ca[0] != '\0',
+		.encrypted = config->tls_certificate[0] != '\0',
+		.allowed = config->insecure_allow_open_addresses != 0,
+	};
+}
+
+/* What is to keep strangers out is there as a whole, and suffices for where they could come from. */
+static int check_guard(const struct config *config, struct error *err)
+{
+	struct address_guard guard;
+
+	if ((config->tls_certificate[0] == '\0') != (config->tls_key[0] == '\0'))
+		return error_set(err, ERR_CONFIG,
+			"ironwald: tls_certificate and tls_key go together: expected both, or neither");
+	if (config->tls_client_ca[0] != '\0' && config->tls_certificate[0] == '\0')
+		return error_set(err, ERR_CONFIG,
+			"ironwald: tls_client_ca is of no use without TLS: expected tls_certificate and tls_key, too");
+	config_guard(config, &guard);
+	for (uint32_t i = 0; i < config->listen_tcp.count; i++) {
+		if (address_check_open((const struct sockaddr *)&config->listen_tcp.list[i], &guard, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* What holds between keys, and what small values are raised to. */
 static int finish(struct config *config, struct error *err)
 {
 	if (config->root_path[0] == '\0')
 		return error_set(err, ERR_CONFIG,
 			"ironwald: root_path is not given: expected --root-path=DIR, or root_path = DIR in the file");
+	if (check_guard(config, err) != 0)
+		return -1;
 	config->max_message_bytes_asked = config->max_message_bytes;
 	if (config->max_message_bytes < CONFIG_MIN_MESSAGE_BYTES)
 		config->max_message_bytes = CONFIG_MIN_MESSAGE_BYTES;

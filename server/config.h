@@ -14,12 +14,14 @@
 #include <stdio.h>
 #include <sys/socket.h>
 
+#include "address.h"
 #include "error.h"
 #include "log.h"
 #include "options.h"
 
 #define CONFIG_MAX_LISTEN 16
 #define CONFIG_UNIX_PATH_MAX 107 /* sun_path, less its NUL */
+#define CONFIG_GROUP_MAX 32
 #define CONFIG_MIN_MESSAGE_BYTES (UINT64_C(128) << 10)
 #define CONFIG_ENTRY_MARGIN_BYTES UINT64_C(1024) /* what an entry leaves of a message for the answer around it */
 
@@ -34,6 +36,15 @@ struct config {
 	char root_path[PATH_MAX];
 	struct config_addresses listen_tcp;
 	char listen_unix[CONFIG_UNIX_PATH_MAX + 1]; /* empty: none */
+	uint32_t listen_unix_mode;
+	char listen_unix_group[CONFIG_GROUP_MAX + 1]; /* empty: none */
+
+	char token_file[PATH_MAX]; /* empty: none, as those that follow */
+	char tls_certificate[PATH_MAX];
+	char tls_key[PATH_MAX];
+	char tls_client_ca[PATH_MAX];
+	uint64_t hello_timeout_ns;
+	uint32_t insecure_allow_open_addresses; /* 0 or 1 */
 
 	uint64_t max_message_bytes;
 	uint64_t max_message_bytes_asked; /* before it was raised to CONFIG_MIN_MESSAGE_BYTES */
@@ -62,6 +73,8 @@ void config_default(struct config *config);
  * defaults. -1: ERR_CONFIG, and err->message is the whole line for stderr ("FILE:LINE: key: bad value ..."). */
 int config_load(int argc, char **argv, struct config *ret_config, enum config_action *ret_action, struct error *err);
 
+/* What keeps strangers out, for address_check_open. */
+void config_guard(const struct config *config, struct address_guard *ret_guard);
 /* Without sockets that are inherited (how many there are), there has to be a place to listen. -1: ERR_CONFIG, the line
  * for stderr. */
 int config_check_listening(const struct config *config, int inherited_count, struct error *err);

@@ -17,6 +17,8 @@ enum config_type {
 	CONFIG_DURATION,  /* ms, s, m; kept in nanoseconds */
 	CONFIG_ENUM,	  /* one of names; kept as its place among them */
 	CONFIG_PATH,	  /* 1 to max bytes; kept as a NUL-terminated array */
+	CONFIG_NAME,	  /* the same, of something that is no file */
+	CONFIG_MODE,	  /* of a file, in octal */
 	CONFIG_ADDRESSES, /* ADDRESS:PORT, with commas between several; kept as struct config_addresses */
 };
 

@@ -122,33 +122,40 @@ static int set_enum(struct config *config, const struct config_key *key, const c
 	return -1;
 }
 
+/* Three or four octal digits: fewer are more likely a slip than meant. */
+static int set_mode(struct config *config, const struct config_key *key, const char *text, char *why)
+{
+	size_t len = strlen(text);
+	uint64_t mode = 0;
+
+	for (size_t i = 0; i < len && len <= 4 && text[i] >= '0' && text[i] <= '7'; i++)
+		mode = mode * 8 + (uint64_t)(text[i] - '0');
+	if (len < 3 || len > 4 || strspn(text, "01234567") != len || mode < key->min || mode > key->max) {
+		snprintf(why, CONFIG_WHY_MAX, "expected the rights of a file in octal, from %04o to %04o, as 0660",
+			(unsigned)key->min, (unsigned)key->max);
+		return -1;
+	}
+	store_number(config, key, mode);
+	return 0;
+}
+
 static int set_path(struct config *config, const struct config_key *key, const char *text, char *why)
 {
+	const char *noun = key->type == CONFIG_NAME ? "name" : "path";
 	size_t len = strlen(text);
 
 	if (len < key->min || len > key->max) {
-		snprintf(why, CONFIG_WHY_MAX, "expected %sa path of 1 to %" PRIu64 " bytes",
-			key->takes_none ? "none or " : "", key->max);
+		snprintf(why, CONFIG_WHY_MAX, "expected %sa %s of 1 to %" PRIu64 " bytes",
+			key->takes_none ? "none or " : "", noun, key->max);
 		return -1;
 	}
 	if (text[0] == '"' || text[0] == '\'') {
 		/* It would make a directory of that name, quotes included, which nobody wants. */
-		snprintf(why, CONFIG_WHY_MAX, "expected a path without quotes around it");
+		snprintf(why, CONFIG_WHY_MAX, "expected a %s without quotes around it", noun);
 		return -1;
 	}
 	memcpy((char *)config + key->offset, text, len + 1);
 	return 0;
-}
-
-bool config_address_is_loopback(const struct sockaddr_storage *address)
-{
-	if (address->ss_family == AF_INET) {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-		return ntohl(in->sin_addr.s_addr) >> 24 == 127;
-	}
-	const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-	return IN6_IS_ADDR_LOOPBACK(&in6->sin6_addr) ||
-	       (IN6_IS_ADDR_V4MAPPED(&in6->sin6_addr) && in6->sin6_addr.s6_addr[12] == 127);
 }
 
 /* ADDRESS:PORT or [ADDRESS]:PORT, in numbers: names would need a resolver, and may change behind our back. */
@@ -214,13 +221,6 @@ static int add_address(struct config_addresses *addresses, const char *text, siz
 			"expected none or ADDRESS:PORT, as 127.0.0.1:7411 or [::1]:7411, with commas between several");
 		return -1;
 	}
-	if (!config_address_is_loopback(&address)) {
-		snprintf(why, CONFIG_WHY_MAX,
-			"%.*s is not a loopback address, and there is no authentication yet: expected an address in "
-			"127.0.0.0/8, or [::1]",
-			shown, text);
-		return -1;
-	}
 	for (uint32_t i = 0; i < addresses->count; i++) {
 		/* Port 0 is another one each time. */
 		if (has_port(&address) && memcmp(&addresses->list[i], &address, sizeof(address)) == 0) {
@@ -266,6 +266,7 @@ static int set_none(struct config *config, const struct config_key *key, bool ad
 {
 	switch (key->type) {
 	case CONFIG_PATH:
+	case CONFIG_NAME:
 		*((char *)config + key->offset) = '\0';
 		return 0;
 	case CONFIG_ADDRESSES:
@@ -290,7 +291,10 @@ int config_value_set(
 	case CONFIG_ENUM:
 		return set_enum(config, key, text, why);
 	case CONFIG_PATH:
+	case CONFIG_NAME:
 		return set_path(config, key, text, why);
+	case CONFIG_MODE:
+		return set_mode(config, key, text, why);
 	case CONFIG_ADDRESSES:
 		return set_addresses(config, key, text, add, why);
 	default:
@@ -305,6 +309,8 @@ void config_value_syntax(const struct config_key *key, char *buf, size_t size)
 		[CONFIG_COUNT] = "NUMBER",
 		[CONFIG_DURATION] = "TIME",
 		[CONFIG_PATH] = "PATH",
+		[CONFIG_NAME] = "NAME",
+		[CONFIG_MODE] = "MODE",
 		[CONFIG_ADDRESSES] = "ADDRESS:PORT",
 	};
 	size_t used = 0;
@@ -364,6 +370,7 @@ static bool is_none(const struct config *config, const struct config_key *key)
 
 	switch (key->type) {
 	case CONFIG_PATH:
+	case CONFIG_NAME:
 		return field[0] == '\0';
 	case CONFIG_ADDRESSES:
 		return ((const struct config_addresses *)field)->count == 0;
@@ -378,8 +385,10 @@ void config_value_text(const struct config *config, const struct config_key *key
 
 	if (key->takes_none && is_none(config, key))
 		snprintf(buf, size, "none");
-	else if (key->type == CONFIG_PATH)
+	else if (key->type == CONFIG_PATH || key->type == CONFIG_NAME)
 		snprintf(buf, size, "%s", field);
+	else if (key->type == CONFIG_MODE)
+		snprintf(buf, size, "%04o", (unsigned)load_number(config, key));
 	else if (key->type == CONFIG_ADDRESSES)
 		addresses_text((const struct config_addresses *)field, buf, size);
 	else if (key->type == CONFIG_ENUM)
@@ -392,7 +401,7 @@ bool config_value_same(const struct config *left, const struct config *right, co
 {
 	const char *a = (const char *)left + key->offset, *b = (const char *)right + key->offset;
 
-	if (key->type == CONFIG_PATH)
+	if (key->type == CONFIG_PATH || key->type == CONFIG_NAME)
 		return strcmp(a, b) == 0;
 	if (key->type == CONFIG_ADDRESSES) {
 		const struct config_addresses *some = (const struct config_addresses *)a;

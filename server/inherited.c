@@ -6,7 +6,6 @@
 #include <sys/socket.h>
 
 #include "config.h"
-#include "config_value.h"
 
 /* An option of a socket, -1 if it is none. */
 static int option_of(int fd, int option)
@@ -17,11 +16,11 @@ static int option_of(int fd, int option)
 	return getsockopt(fd, SOL_SOCKET, option, &value, &len) == 0 ? value : -1;
 }
 
-static int check_one(int fd, struct error *err)
+static int check_one(int fd, const struct address_guard *guard, struct error *err)
 {
+	struct error open;
 	struct sockaddr_storage address = {0};
 	socklen_t len = sizeof(address);
-	char text[64];
 
 	if (option_of(fd, SO_TYPE) != SOCK_STREAM || option_of(fd, SO_ACCEPTCONN) != 1)
 		return error_set(err, ERR_CONFIG,
@@ -37,14 +36,9 @@ static int check_one(int fd, struct error *err)
 		return 0; /* who may connect is up to its mode, and to the rights of its directory */
 	case AF_INET:
 	case AF_INET6:
-		if (config_address_is_loopback(&address))
+		if (address_check_open((const struct sockaddr *)&address, guard, &open) == 0)
 			return 0;
-		config_format_address(&address, text, sizeof(text));
-		return error_set(err, ERR_CONFIG,
-			"descriptor %d of the supervisor listens on %s, which is not a loopback address, and there is "
-			"no "
-			"authentication yet: expected an address in 127.0.0.0/8, or [::1], in ListenStream=",
-			fd, text);
+		return error_set(err, ERR_CONFIG, "descriptor %d of the supervisor: %s", fd, open.message);
 	default:
 		return error_set(err, ERR_CONFIG,
 			"descriptor %d of the supervisor is a socket of address family %d: expected TCP or Unix in "
@@ -53,13 +47,16 @@ static int check_one(int fd, struct error *err)
 	}
 }
 
-int inherited_check(int first, int count, struct error *err)
+int inherited_check(int first, int count, const struct config *config, struct error *err)
 {
+	struct address_guard guard;
+
 	if (count > CONFIG_MAX_LISTEN)
 		return error_set(err, ERR_CONFIG, "%d sockets of the supervisor: at most %d can be listened on", count,
 			CONFIG_MAX_LISTEN);
+	config_guard(config, &guard);
 	for (int i = 0; i < count; i++) {
-		if (check_one(first + i, err) != 0)
+		if (check_one(first + i, &guard, err) != 0)
 			return -1;
 	}
 	return 0;

@@ -10,10 +10,11 @@
 
 #include <stdint.h>
 
+#include "config.h"
 #include "error.h"
 
-/* Descriptors first to first + count - 1: listening stream sockets, Unix or TCP on loopback, and not too many. -1:
- * ERR_CONFIG, one line that names the descriptor. */
-int inherited_check(int first, int count, struct error *err);
+/* Descriptors first to first + count - 1: listening stream sockets, Unix or TCP, where config has what keeps strangers
+ * out (see common/address.h), and not too many. -1: ERR_CONFIG, one line that names the descriptor. */
+int inherited_check(int first, int count, const struct config *config, struct error *err);
 
 #endif

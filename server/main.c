@@ -137,6 +137,7 @@ struct daemon {
 	struct server *server;
 	struct engine *engine;
 	struct server_options *next_options; /* of a reload that is prepared */
+	struct server_secrets *next_secrets; /* the same */
 	bool told_ready;		     /* in the status that the supervisor shows */
 	bool reload_failed;
 	struct error reload_error;
@@ -184,13 +185,31 @@ static void note_what_was_raised(const struct config *config)
 	log_info("main", "max_message_bytes of %s is raised to %s, the least there is", asked, raised);
 }
 
+static const char *text_or_null(const char *text)
+{
+	return text[0] != '\0' ? text : NULL;
+}
+
+static void secret_files_of(const struct config *config, struct server_secret_files *ret_files)
+{
+	ret_files->token_file = text_or_null(config->token_file);
+	ret_files->tls_certificate = text_or_null(config->tls_certificate);
+	ret_files->tls_key = text_or_null(config->tls_key);
+	ret_files->tls_client_ca = text_or_null(config->tls_client_ca);
+}
+
 static void server_options_of(
 	const struct config *config, const struct fd_budget *budget, struct server_options *ret_options)
 {
 	server_options_default(ret_options);
 	ret_options->tcp_addresses = config->listen_tcp.list;
 	ret_options->tcp_count = config->listen_tcp.count;
-	ret_options->unix_path = config->listen_unix[0] != '\0' ? config->listen_unix : NULL;
+	ret_options->unix_path = text_or_null(config->listen_unix);
+	ret_options->unix_mode = config->listen_unix_mode;
+	ret_options->unix_group = text_or_null(config->listen_unix_group);
+	secret_files_of(config, &ret_options->secrets);
+	ret_options->allow_open = config->insecure_allow_open_addresses != 0;
+	ret_options->hello_timeout_ns = config->hello_timeout_ns;
 	ret_options->max_message_bytes = config->max_message_bytes;
 	ret_options->max_inflight_bytes = config->max_inflight_bytes;
 	ret_options->max_inflight_bytes_total = config->max_inflight_bytes_total;
@@ -243,12 +262,40 @@ static void drop_limits(void *arg)
 	daemon->next_options = NULL;
 }
 
+static int prepare_secrets(const struct config *config, void *arg, struct error *err)
+{
+	struct daemon *daemon = arg;
+	struct server_secret_files files;
+
+	secret_files_of(config, &files);
+	return server_read_secrets(daemon->server, &files, &daemon->next_secrets, err);
+}
+
+static void apply_secrets(const struct config *config, void *arg)
+{
+	struct daemon *daemon = arg;
+	struct server_secret_files files;
+
+	secret_files_of(config, &files);
+	server_take_secrets(daemon->server, daemon->next_secrets, &files);
+	daemon->next_secrets = NULL;
+}
+
+static void drop_secrets(void *arg)
+{
+	struct daemon *daemon = arg;
+
+	server_secrets_free(daemon->next_secrets);
+	daemon->next_secrets = NULL;
+}
+
 /* In their order: what else a reload reads again comes here. */
 static void add_reload_hooks(struct daemon *daemon)
 {
 	const struct reload_hook hooks[] = {
 		{.apply_cb = apply_log},
 		{.prepare_cb = prepare_limits, .apply_cb = apply_limits, .drop_cb = drop_limits, .arg = daemon},
+		{.prepare_cb = prepare_secrets, .apply_cb = apply_secrets, .drop_cb = drop_secrets, .arg = daemon},
 	};
 
 	for (size_t i = 0; i < sizeof(hooks) / sizeof(hooks[0]); i++)
@@ -457,7 +504,7 @@ static int start(int argc, char **argv, const struct config *config, int inherit
 	prepare_signals();
 	activity_join("main", NULL, false);
 	apply_log(config, NULL);
-	if (inherited_check(inherited_first, inherited_count, &err) != 0)
+	if (inherited_check(inherited_first, inherited_count, config, &err) != 0)
 		return refuse(&err);
 	note_what_is_replaced(config, &daemon);
 	if (fit_descriptors(&daemon, config, config->engine.max_open_segments, &budget) != 0)

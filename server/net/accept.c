@@ -69,6 +69,11 @@ void accept_cb(int fd, bool tcp, void *arg)
 		note_failure(server, status);
 		return;
 	}
+	if (tcp && server->net.tls != NULL && (transport = tls_wrap(server->net.tls, transport)) == NULL) {
+		free(session);
+		note_failure(server, -ENOMEM);
+		return;
+	}
 	struct conn_group_stats stats;
 	conn_group_stats(server->net.conns, &stats);
 	session->refused = stats.connections - server->refused_count >= server->net.options->max_connections;

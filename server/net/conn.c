@@ -62,7 +62,7 @@ struct conn *conn_new(struct conn_group *group, struct transport *transport, voi
 	conn->transport = transport;
 	conn->user = user;
 	conn->refs = 1; /* the transport's */
-	conn->active_ns = conn->received_ns = conn->progress_ns = clock_now_ns();
+	conn->born_ns = conn->active_ns = conn->received_ns = conn->progress_ns = clock_now_ns();
 	conn->next = group->all;
 	if (group->all != NULL)
 		group->all->prev = conn;
@@ -92,7 +92,17 @@ void *conn_user(const struct conn *conn)
 
 const char *conn_peer(const struct conn *conn)
 {
-	return conn->transport != NULL ? conn->transport->peer : "closed connection";
+	return conn->transport != NULL ? conn->transport->peer.text : "closed connection";
+}
+
+const struct transport_peer *conn_peer_id(const struct conn *conn)
+{
+	return conn->transport != NULL ? &conn->transport->peer : NULL;
+}
+
+void conn_welcome(struct conn *conn)
+{
+	conn->welcome = true;
 }
 
 bool conn_dead(const struct conn *conn)

@@ -31,6 +31,8 @@ struct conn_group;
 
 struct conn_limits {
 	uint64_t max_message_bytes;
+	uint64_t first_message_bytes; /* the same until conn_welcome */
+	uint64_t welcome_timeout_ns;  /* without conn_welcome by then it is closed; 0: never */
 	uint64_t max_inflight_bytes, max_inflight_bytes_total;
 	uint64_t idle_timeout_ns, write_timeout_ns; /* 0: never */
 	uint64_t drain_timeout_ns, drain_bytes;	    /* what is thrown away at the end, at most */
@@ -75,6 +77,9 @@ void conn_group_stop(struct conn_group *group, uint64_t grace_ns, uint64_t deadl
 /* Closes all, now. */
 void conn_group_abort(struct conn_group *group);
 
+/* Calls cb for each connection that is not closed; cb may end that one. */
+void conn_group_each(struct conn_group *group, void (*cb)(struct conn *conn, void *arg), void *arg);
+
 void conn_group_stats(const struct conn_group *group, struct conn_group_stats *ret_stats);
 
 /* True if all connections together are at their bound: answers should be kept small. */
@@ -96,6 +101,11 @@ struct conn *conn_new(struct conn_group *group, struct transport *transport, voi
 
 void *conn_user(const struct conn *conn);
 const char *conn_peer(const struct conn *conn);
+/* NULL: it is closed. */
+const struct transport_peer *conn_peer_id(const struct conn *conn);
+
+/* It has said who it is: from here on its messages may be long, and it may take its time. */
+void conn_welcome(struct conn *conn);
 
 /* [any] Closed: what is still being worked out for it goes nowhere. */
 bool conn_dead(const struct conn *conn);

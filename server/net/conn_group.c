@@ -176,6 +176,13 @@ static bool is_idle(const struct conn *conn, uint64_t now_ns)
 	       conn->in.len == 0 && timeout_ns != 0 && now_ns > conn->active_ns + timeout_ns;
 }
 
+/* Who does not say who they are take a place from those who do. */
+static bool is_strange(const struct conn *conn, uint64_t now_ns)
+{
+	uint64_t timeout_ns = conn->group->limits.welcome_timeout_ns;
+	return conn->state == CONN_OPEN && !conn->welcome && timeout_ns != 0 && now_ns > conn->born_ns + timeout_ns;
+}
+
 /* While the server stops: the peer does not end its side (it may be a client that looks at its idle connection only
  * when it needs it), but nothing comes that could be met by a reset. */
 static bool is_quiet(const struct conn *conn, uint64_t now_ns)
@@ -199,6 +206,9 @@ static void tick_conn(struct conn *conn, uint64_t now_ns)
 	} else if (frame_is_in_the_way(conn)) {
 		group->timeouts++;
 		conn_abort(conn, in_the_way);
+	} else if (is_strange(conn, now_ns)) {
+		group->timeouts++;
+		conn_abort(conn, "it did not say hello within hello_timeout");
 	} else if (is_idle(conn, now_ns)) {
 		group->timeouts++;
 		conn_end_input(conn);
@@ -224,6 +234,7 @@ static void forget_standstill(struct conn_group *group, uint64_t now_ns)
 	if (lost_ns < STANDSTILL_NS)
 		return;
 	for (struct conn *conn = group->all; conn != NULL; conn = conn->next) {
+		conn->born_ns = min_u64(conn->born_ns + lost_ns, now_ns);
 		conn->progress_ns = min_u64(conn->progress_ns + lost_ns, now_ns);
 		conn->active_ns = min_u64(conn->active_ns + lost_ns, now_ns);
 		conn->received_ns = min_u64(conn->received_ns + lost_ns, now_ns);
@@ -257,5 +268,14 @@ void conn_group_abort(struct conn_group *group)
 	for (struct conn *conn = group->all, *next; conn != NULL; conn = next) {
 		next = conn->next;
 		conn_abort(conn, NULL);
+	}
+}
+
+void conn_group_each(struct conn_group *group, void (*cb)(struct conn *conn, void *arg), void *arg)
+{
+	for (struct conn *conn = group->all, *next; conn != NULL; conn = next) {
+		next = conn->next;
+		if (conn->state != CONN_CLOSED)
+			cb(conn, arg);
 	}
 }

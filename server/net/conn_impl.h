@@ -56,6 +56,8 @@ struct conn {
 	uint32_t refs;
 	enum conn_state state;
 	_Atomic bool dead;
+	bool welcome;
+	uint64_t born_ns;
 	struct conn *next, *prev; /* of the group */
 	struct conn *work_next;
 	bool in_work;

@@ -25,9 +25,23 @@ void conn_drop_input(struct conn *conn)
 	count_received(conn);
 }
 
+static uint64_t message_limit(const struct conn *conn)
+{
+	const struct conn_limits *limits = &conn->group->limits;
+	return conn->welcome ? limits->max_message_bytes : limits->first_message_bytes;
+}
+
 static void fail_over_limit(struct conn *conn, size_t announced)
 {
 	struct error err;
+	if (!conn->welcome) {
+		error_set(&err, ERR_BAD_REQUEST,
+			"a frame of %zu bytes, before hello was answered, is over %" PRIu64
+			": the first request of a connection must be hello with protocol (or this is not the protocol)",
+			announced, message_limit(conn));
+		conn_fail(conn, 0, &err);
+		return;
+	}
 	error_set(&err, ERR_BAD_REQUEST,
 		"a frame of %zu bytes is over max_message_bytes (%" PRIu64 "): send less at once", announced,
 		conn->group->limits.max_message_bytes);
@@ -47,8 +61,7 @@ static size_t parse(struct conn *conn, const uint8_t *data, size_t len, struct b
 	while (conn->state == CONN_OPEN && at < len) {
 		struct span payload;
 		size_t frame_bytes = 0;
-		enum frame_status status =
-			frame_next(data + at, len - at, group->limits.max_message_bytes, &payload, &frame_bytes);
+		enum frame_status status = frame_next(data + at, len - at, message_limit(conn), &payload, &frame_bytes);
 		if (status == FRAME_MORE) {
 			conn->frame_bytes = frame_bytes;
 			break;

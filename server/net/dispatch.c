@@ -1,14 +1,12 @@
 #include "dispatch.h"
 
+#include "access.h"
 #include "call.h"
 #include "handlers.h"
 #include "message.h"
 
-static const struct {
-	handler handle;
-	enum right right; /* granted to everyone until there is authentication */
-} rows[METHOD_UNKNOWN] = {
-#define METHOD(suffix, name, right) [METHOD_##suffix] = {handle_##suffix, RIGHT_##right},
+static const handler handlers[METHOD_UNKNOWN] = {
+#define METHOD(suffix, name, right) [METHOD_##suffix] = handle_##suffix,
 #include "methods.def"
 #undef METHOD
 };
@@ -40,10 +38,13 @@ void dispatch_message(struct net *net, struct conn *conn, struct span payload, s
 	} else if (request.method == METHOD_UNKNOWN) {
 		request_unknown_method(&request, &err);
 		call_fail(&call, &err);
+	} else if (net->auth != NULL && request.method != METHOD_HELLO &&
+		   access_check(session->token, &request, net->engine, &err) != 0) {
+		call_fail(&call, &err);
 	} else if (net->stopping) {
 		error_set(&err, ERR_SHUTTING_DOWN, "the server is stopping: connect again later");
 		call_fail(&call, &err);
 	} else {
-		rows[request.method].handle(&call, &request, owner);
+		handlers[request.method](&call, &request, owner);
 	}
 }

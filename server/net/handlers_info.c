@@ -1,7 +1,10 @@
 /*
  * handlers_info: hello, ping, and questions about streams: all answered at once, from memory.
  */
+#include <string.h>
+
 #include "checkpoint.h"
+#include "clock.h"
 #include "handlers.h"
 #include "log.h"
 
@@ -10,6 +13,20 @@
 #define LIST_OVERHEAD_BYTES 1024
 #define LIST_LIMIT_DEFAULT UINT64_C(1000)
 #define LIST_LIMIT_MAX UINT64_C(10000)
+
+/* False: the call was answered, which was the connection's last one: each try costs a connection. */
+static bool let_in(struct call *call, struct span token)
+{
+	struct session *session = conn_user(call->conn);
+	struct error err;
+	const struct transport_peer *peer = conn_peer_id(call->conn);
+	if (auth_check(call->net->auth, peer, token, clock_now_ns(), &session->token, &err) != 0) {
+		call_fail_connection(call, &err);
+		return false;
+	}
+	log_info("net", "%s: is %s", peer->text, session->token->name);
+	return true;
+}
 
 void handle_HELLO(struct call *call, const struct request *request, struct buf *owner)
 {
@@ -23,7 +40,7 @@ void handle_HELLO(struct call *call, const struct request *request, struct buf *
 		call_fail_connection(call, &err);
 		return;
 	}
-	struct span client = {0}, token;
+	struct span client = {0}, token = {0};
 	if ((fields_has(&request->params, KEY_CLIENT) && field_str(&request->params, KEY_CLIENT, &client, &err) != 0) ||
 		(fields_has(&request->params, KEY_TOKEN) &&
 			field_str(&request->params, KEY_TOKEN, &token, &err) != 0)) {
@@ -33,8 +50,12 @@ void handle_HELLO(struct call *call, const struct request *request, struct buf *
 	if (client.len > 0)
 		log_debug("net", "%s: hello from %.*s", conn_peer(call->conn), (int)client.len,
 			(const char *)client.data);
+	/* A later hello without a token leaves the one that it came in with. */
+	if (net->auth != NULL && (!session->greeted || token.data != NULL) && !let_in(call, token))
+		return;
 	struct mp_writer writer;
 	session->greeted = true;
+	conn_welcome(call->conn);
 	if (!call_reply_begin(call, &writer, 6))
 		return;
 	mp_write_key(&writer, KEY_PROTOCOL);
@@ -146,7 +167,10 @@ void handle_CHECKPOINT_COUNT(struct call *call, const struct request *request, s
 }
 
 struct listing {
+	struct engine *engine;
 	struct mp_writer *writer;
+	struct span after;
+	uint64_t left; /* of the limit */
 	uint32_t count;
 };
 
@@ -157,17 +181,41 @@ static void list_cb(struct stream *stream, void *arg)
 	const char *name = stream_name(stream, &len);
 	mp_write_str_len(listing->writer, name, len);
 	listing->count++;
+	listing->left--;
+}
+
+/* Those that begin with prefix. True: there are more of them. */
+static bool list(struct listing *listing, struct span prefix)
+{
+	return engine_list(listing->engine, (const char *)prefix.data, prefix.len, (const char *)listing->after.data,
+		listing->after.len, (size_t)listing->left, list_cb, listing);
+}
+
+/* The same, of what the token allows. Its prefixes are in the order of the names that begin with them. */
+static bool list_allowed(struct listing *listing, struct span prefix, const struct token *token)
+{
+	for (size_t i = 0; i < token->prefix_count; i++) {
+		const struct span allowed = {token->prefixes[i].bytes, token->prefixes[i].len};
+		size_t common = allowed.len < prefix.len ? allowed.len : prefix.len;
+		if (common > 0 && memcmp(allowed.data, prefix.data, common) != 0)
+			continue;
+		if (list(listing, allowed.len > prefix.len ? allowed : prefix))
+			return true;
+	}
+	return false;
 }
 
 void handle_LIST_STREAMS(struct call *call, const struct request *request, struct buf *owner)
 {
 	(void)owner;
+	const struct session *session = conn_user(call->conn);
 	const struct fields *params = &request->params;
-	struct span prefix = {(const uint8_t *)"", 0}, after = {0};
+	struct span prefix = {(const uint8_t *)"", 0};
+	struct listing listing = {.engine = call->net->engine};
 	uint64_t limit;
 	struct error err;
 	if ((fields_has(params, KEY_PREFIX) && field_str(params, KEY_PREFIX, &prefix, &err) != 0) ||
-		(fields_has(params, KEY_AFTER) && field_str(params, KEY_AFTER, &after, &err) != 0) ||
+		(fields_has(params, KEY_AFTER) && field_str(params, KEY_AFTER, &listing.after, &err) != 0) ||
 		field_u64_or(params, KEY_LIMIT, LIST_LIMIT_DEFAULT, &limit, &err) != 0) {
 		call_fail(call, &err);
 		return;
@@ -179,14 +227,15 @@ void handle_LIST_STREAMS(struct call *call, const struct request *request, struc
 		limit = LIST_LIMIT_MAX;
 	if (limit > fitting)
 		limit = fitting;
+	listing.left = limit;
 	struct mp_writer writer;
 	if (!call_reply_begin(call, &writer, 2))
 		return;
 	mp_write_key(&writer, KEY_STREAMS);
 	size_t hole = mp_hole_array(&writer);
-	struct listing listing = {.writer = &writer};
-	bool more = engine_list(call->net->engine, (const char *)prefix.data, prefix.len, (const char *)after.data,
-		after.len, (size_t)limit, list_cb, &listing);
+	listing.writer = &writer;
+	bool limited = session->token != NULL && !session->token->everything;
+	bool more = limited ? list_allowed(&listing, prefix, session->token) : list(&listing, prefix);
 	if (!writer.failed)
 		mp_fill_array(&writer, hole, listing.count);
 	mp_write_key(&writer, KEY_MORE);

@@ -126,6 +126,25 @@ static void write_connections(struct mp_writer *writer, const struct net *net)
 	write_row_map(writer, "connections", rows, COUNT_OF(rows));
 }
 
+/* Without tokens, or TLS, the counts are 0. */
+static void write_access(struct mp_writer *writer, const struct net *net)
+{
+	struct auth_stats stats = {0};
+	struct tls_stats tls = {0};
+	if (net->auth != NULL)
+		auth_get_stats(net->auth, &stats);
+	if (net->tls != NULL)
+		tls_get_stats(net->tls, &tls);
+	const struct row rows[] = {
+		{"tokens", stats.tokens},
+		{"wrong_tokens", stats.wrong_tokens},
+		{"held_off", stats.held_off},
+		{"tls_handshakes", tls.handshakes},
+		{"tls_failures", tls.failures},
+	};
+	write_row_map(writer, "access", rows, COUNT_OF(rows));
+}
+
 static void write_requests(struct mp_writer *writer, const struct net *net)
 {
 	size_t count = 0;
@@ -289,11 +308,12 @@ void handle_STATS(struct call *call, const struct request *request, struct buf *
 	struct engine_stats stats;
 	struct mp_writer writer;
 	engine_stats(net->engine, &stats);
-	if (!call_reply_begin(call, &writer, 9))
+	if (!call_reply_begin(call, &writer, 10))
 		return;
 	write_server(&writer, net);
 	write_health(&writer, net);
 	write_connections(&writer, net);
+	write_access(&writer, net);
 	write_requests(&writer, net);
 	write_errors(&writer, net);
 	write_engine(&writer, &stats);

@@ -2,15 +2,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <netinet/in.h>
 #include <stddef.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "address.h"
 #include "log.h"
 
 #define BACKLOG 1024
@@ -97,20 +98,6 @@ static int watch(
 	return 0;
 }
 
-static void name_address(const struct sockaddr_storage *address, char *text, size_t size)
-{
-	char host[48] = "?";
-	if (address->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-		uv_ip6_name(in6, host, sizeof(host));
-		snprintf(text, size, "[%s]:%u", host, ntohs(in6->sin6_port));
-	} else {
-		const struct sockaddr_in *in4 = (const struct sockaddr_in *)address;
-		uv_ip4_name(in4, host, sizeof(host));
-		snprintf(text, size, "%s:%u", host, ntohs(in4->sin_port));
-	}
-}
-
 /* A socket that is bound and listens, or a negative errno. */
 static int listen_tcp(const struct sockaddr_storage *address)
 {
@@ -132,13 +119,14 @@ static int listen_tcp(const struct sockaddr_storage *address)
 int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, listener_cb cb, void *arg,
 	struct listener **ret_listener, struct error *err)
 {
-	char name[64];
-	name_address(address, name, sizeof(name));
+	char name[ADDRESS_TEXT_MAX];
+	address_format((const struct sockaddr *)address, name, sizeof(name));
 	int fd = listen_tcp(address), result = fd < 0 ? fd : 0;
 	struct sockaddr_storage bound;
 	socklen_t len = sizeof(bound);
 	if (fd >= 0 && getsockname(fd, (struct sockaddr *)&bound, &len) == 0)
-		name_address(&bound, name, sizeof(name)); /* with the port that the system chose */
+		address_format(
+			(const struct sockaddr *)&bound, name, sizeof(name)); /* with the port that the system chose */
 	if (result == 0)
 		result = watch(loop, fd, NULL, true, cb, arg, ret_listener);
 	if (result != 0)
@@ -178,8 +166,26 @@ static int make_room(const char *path, struct error *err)
 	return 0;
 }
 
-/* As listen_tcp. */
-static int listen_unix(const char *path)
+/* A group by its name, or by its number. -1: there is none of that name. */
+static int find_group(const char *text, gid_t *ret_gid)
+{
+	char buffer[4096];
+	struct group entry, *found = NULL;
+	if (text[strspn(text, "0123456789")] == '\0') {
+		errno = 0;
+		unsigned long number = strtoul(text, NULL, 10);
+		*ret_gid = (gid_t)number;
+		/* The last number stands for none. */
+		return errno == 0 && number < UINT32_MAX ? 0 : -1;
+	}
+	if (getgrnam_r(text, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL)
+		return -1;
+	*ret_gid = found->gr_gid;
+	return 0;
+}
+
+/* As listen_tcp. gid (gid_t)-1: the process's own. */
+static int listen_unix(const char *path, mode_t mode, gid_t gid)
 {
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	memcpy(address.sun_path, path, strlen(path) + 1);
@@ -187,8 +193,10 @@ static int listen_unix(const char *path)
 	if (fd < 0)
 		return -errno;
 	bool bound = bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
-	/* The mode before it listens, so that nobody else gets in between. */
-	if (bound && chmod(path, S_IRUSR | S_IWUSR) == 0 && listen(fd, BACKLOG) == 0)
+	/* Both before it listens, so that nobody else gets in between; the group first, as its change takes rights
+	 * away. */
+	if (bound && (gid == (gid_t)-1 || lchown(path, (uid_t)-1, gid) == 0) && chmod(path, mode) == 0 &&
+		listen(fd, BACKLOG) == 0)
 		return fd;
 	int saved = errno;
 	if (bound)
@@ -197,23 +205,30 @@ static int listen_unix(const char *path)
 	return -saved;
 }
 
-int listener_open_unix(
-	uv_loop_t *loop, const char *path, listener_cb cb, void *arg, struct listener **ret_listener, struct error *err)
+int listener_open_unix(uv_loop_t *loop, const char *path, uint32_t mode, const char *group, listener_cb cb, void *arg,
+	struct listener **ret_listener, struct error *err)
 {
+	gid_t gid = (gid_t)-1;
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return error_set(err, ERR_CONFIG, "cannot listen on unix %s: a socket's path has at most %zu bytes",
 			path, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
+	if (group != NULL && find_group(group, &gid) != 0)
+		return error_set(err, ERR_CONFIG,
+			"cannot listen on unix %s: there is no group %s: make it (addgroup) or change "
+			"listen_unix_group",
+			path, group);
 	if (make_room(path, err) != 0)
 		return -1;
-	int fd = listen_unix(path), result = fd < 0 ? fd : 0;
+	int fd = listen_unix(path, (mode_t)mode, gid), result = fd < 0 ? fd : 0;
 	if (result == 0) {
 		result = watch(loop, fd, path, false, cb, arg, ret_listener);
 		if (result != 0)
 			unlink(path);
 	}
 	if (result != 0)
-		return error_set(
-			err, ERR_CONFIG, "cannot listen on unix %s: %s: change listen_unix", path, uv_strerror(result));
+		return error_set(err, ERR_CONFIG, "cannot listen on unix %s: %s: change listen_unix%s", path,
+			uv_strerror(result),
+			result == -EPERM && group != NULL ? ", or listen_unix_group to one that this user is in" : "");
 	log_info("net", "listening on unix %s", path);
 	return 0;
 }
@@ -223,7 +238,7 @@ static void name_inherited(const struct sockaddr_storage *address, socklen_t len
 {
 	if (address->ss_family != AF_UNIX) {
 		char name[64];
-		name_address(address, name, sizeof(name));
+		address_format((const struct sockaddr *)address, name, sizeof(name));
 		snprintf(text, size, "tcp %s", name);
 		return;
 	}

@@ -9,6 +9,7 @@
 #define IRONWALD_LISTENER_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <sys/socket.h>
 
 #include <uv.h>
@@ -23,9 +24,10 @@ typedef void (*listener_cb)(int fd, bool tcp, void *arg);
 /* Binds, listens and logs where. ERR_CONFIG with a line that names the address. */
 int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, listener_cb cb, void *arg,
 	struct listener **ret_listener, struct error *err);
-/* A socket file that nobody serves is replaced; the file is only for this user (mode 0600). */
-int listener_open_unix(uv_loop_t *loop, const char *path, listener_cb cb, void *arg, struct listener **ret_listener,
-	struct error *err);
+/* A socket file that nobody serves is replaced. Who may write to the file may connect: it has this mode, and this group
+ * (a name or a number; NULL: the process's own). */
+int listener_open_unix(uv_loop_t *loop, const char *path, uint32_t mode, const char *group, listener_cb cb, void *arg,
+	struct listener **ret_listener, struct error *err);
 
 /* Takes fd, which somebody else has bound and lets listen, also on failure; its file, if it has one, is left where it
  * is. */

@@ -12,11 +12,13 @@
 
 #include <uv.h>
 
+#include "auth.h"
 #include "conn.h"
 #include "engine.h"
 #include "health.h"
 #include "net_stats.h"
 #include "server.h"
+#include "tls.h"
 #include "waiters.h"
 
 struct net {
@@ -25,6 +27,8 @@ struct net {
 	struct engine *engine;
 	struct conn_group *conns;
 	struct waiters *waiters;
+	struct auth *auth; /* NULL: nobody is asked for a token */
+	struct tls *tls;   /* NULL: TCP is not encrypted */
 	struct health *health;
 	struct net_stats stats;
 	uint64_t started_ns;
@@ -51,8 +55,9 @@ struct read_line {
 
 /* Per connection, what is not about bytes: the user pointer of struct conn. */
 struct session {
-	bool greeted; /* hello was answered */
-	bool refused; /* over max_connections: it only gets told so */
+	bool greeted;		   /* hello was answered */
+	const struct token *token; /* with net->auth: what it came in with; NULL: that is not valid any more */
+	bool refused;		   /* over max_connections: it only gets told so */
 	struct waiter_owner waiting;
 	struct read_line reads;
 };

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "address.h"
 #include "clock.h"
 #include "dispatch.h"
 #include "handlers.h"
@@ -20,6 +21,9 @@
 /* Completions are answered one after the other without a look at the clock: so many. */
 #define OPS_PER_LOOK 64
 
+/* What hello may have: a token, and the name of a client. */
+#define FIRST_MESSAGE_BYTES 4096
+
 /* Without anybody who wants to hear beats. */
 #define HANG_NS (30 * NS_PER_SECOND)
 
@@ -33,9 +37,11 @@ void server_options_default(struct server_options *options)
 		.max_inflight_bytes = 64 * MIB,
 		.max_inflight_bytes_total = 512 * MIB,
 		.max_connections = 1024,
+		.hello_timeout_ns = 10 * NS_PER_SECOND,
 		.write_timeout_ns = 30 * NS_PER_SECOND,
 		.shutdown_timeout_ns = 10 * NS_PER_SECOND,
 		.max_wait_ms = 60000,
+		.unix_mode = 0600,
 		.slow_disk_ns = 5 * NS_PER_SECOND,
 		.sync_mode = "strict",
 		.compression = "none",
@@ -96,13 +102,15 @@ static void on_turn(uv_prepare_t *prepare)
 {
 	struct server *server = prepare->data;
 	struct net *net = &server->net;
+	if (net->tls != NULL)
+		tls_service(net->tls);
 	engine_kick(net->engine);
 	bool more = waiters_run(net->waiters);
 	reads_go_on(net);
 	more |= conn_group_service(net->conns);
 	more |= reads_may_go_on(net); /* also as answers went out just now */
 	engine_kick(net->engine);     /* requests that were held back until now */
-	if (more)
+	if (more || (net->tls != NULL && tls_has_work(net->tls)))
 		uv_idle_start(&server->busy, on_busy);
 	else
 		uv_idle_stop(&server->busy);
@@ -174,8 +182,12 @@ static int copy_options(struct server *server, const struct server_options *opti
 	own->sync_mode = server->sync_mode = strdup(options->sync_mode);
 	own->compression = server->compression = strdup(options->compression);
 	own->unix_path = server->unix_path = options->unix_path != NULL ? strdup(options->unix_path) : NULL;
+	own->unix_group = server->unix_group = options->unix_group != NULL ? strdup(options->unix_group) : NULL;
+	own->secrets =
+		(struct server_secret_files){NULL, NULL, NULL, NULL}; /* they are read, and not looked at again */
 	if (own->sync_mode == NULL || own->compression == NULL ||
-		(options->unix_path != NULL && own->unix_path == NULL))
+		(options->unix_path != NULL && own->unix_path == NULL) ||
+		(options->unix_group != NULL && own->unix_group == NULL))
 		return error_set(err, ERR_CONFIG, "no memory for the server's options");
 	if (options->tcp_count > SERVER_MAX_LISTEN || options->inherited_count > SERVER_MAX_LISTEN)
 		return error_set(err, ERR_CONFIG, "at most %d addresses can be listened on", SERVER_MAX_LISTEN);
@@ -184,10 +196,34 @@ static int copy_options(struct server *server, const struct server_options *opti
 	return 0;
 }
 
+/* What keeps strangers out is there before anything listens. */
+static int make_guard(struct server *server, const struct server_options *options, struct error *err)
+{
+	const struct address_guard guard = {
+		.authenticated = options->secrets.token_file != NULL || options->secrets.tls_client_ca != NULL,
+		.encrypted = options->secrets.tls_certificate != NULL,
+		.allowed = options->allow_open,
+	};
+	for (size_t i = 0; i < options->tcp_count; i++) {
+		const struct sockaddr *address = (const struct sockaddr *)&server->addresses[i];
+		char text[ADDRESS_TEXT_MAX];
+		if (address_check_open(address, &guard, err) != 0)
+			return -1;
+		if (address_is_local(address) || (guard.authenticated && guard.encrypted))
+			continue;
+		address_format(address, text, sizeof(text));
+		log_warn("net", "tcp %s is open to everyone who reaches it%s: insecure_allow_open_addresses is yes",
+			text, guard.authenticated ? ", and sends tokens in the clear" : "");
+	}
+	return secrets_begin(server, &options->secrets, err);
+}
+
 static struct conn_limits conn_limits_of(const struct server_options *options)
 {
 	return (struct conn_limits){
 		.max_message_bytes = options->max_message_bytes,
+		.first_message_bytes = FIRST_MESSAGE_BYTES,
+		.welcome_timeout_ns = options->hello_timeout_ns,
 		.max_inflight_bytes = options->max_inflight_bytes,
 		.max_inflight_bytes_total = options->max_inflight_bytes_total,
 		.idle_timeout_ns = options->idle_timeout_ns,
@@ -211,7 +247,7 @@ static int make_rooms(struct server *server, struct error *err)
 static uint64_t tick_ms(const struct server *server)
 {
 	const struct server_options *options = server->net.options;
-	const uint64_t timeouts_ns[] = {options->idle_timeout_ns, options->write_timeout_ns,
+	const uint64_t timeouts_ns[] = {options->hello_timeout_ns, options->idle_timeout_ns, options->write_timeout_ns,
 		options->shutdown_timeout_ns, options->slow_disk_ns, server->calls.beat_ns};
 	uint64_t ms = TICK_MS_MAX;
 	for (size_t i = 0; i < sizeof(timeouts_ns) / sizeof(timeouts_ns[0]); i++) {
@@ -229,6 +265,9 @@ void server_take_options(struct server *server, struct server_options *options)
 	options->tcp_addresses = old->tcp_addresses;
 	options->tcp_count = old->tcp_count;
 	options->unix_path = old->unix_path;
+	options->unix_mode = old->unix_mode;
+	options->unix_group = old->unix_group;
+	options->secrets = old->secrets;		     /* see server_take_secrets */
 	options->max_message_bytes = old->max_message_bytes; /* clients were told */
 	options->sync_mode = old->sync_mode;
 	options->compression = old->compression;
@@ -266,7 +305,8 @@ int server_new(const struct server_options *options, struct server **ret_server,
 	struct server *server = calloc(1, sizeof(*server));
 	if (server == NULL)
 		return error_set(err, ERR_CONFIG, "no memory for the server");
-	if (copy_options(server, options, err) != 0 || make_rooms(server, err) != 0 || open_handles(server, err) != 0) {
+	if (copy_options(server, options, err) != 0 || make_guard(server, options, err) != 0 ||
+		make_rooms(server, err) != 0 || open_handles(server, err) != 0) {
 		server_free(server);
 		return -1;
 	}
@@ -336,7 +376,8 @@ static int open_listeners(struct server *server, struct error *err)
 	}
 	if (options->unix_path != NULL) {
 		struct listener **slot = &server->listeners[*count];
-		if (listener_open_unix(&net->loop, options->unix_path, accept_cb, server, slot, err) != 0)
+		if (listener_open_unix(&net->loop, options->unix_path, options->unix_mode, options->unix_group,
+			    accept_cb, server, slot, err) != 0)
 			return -1;
 		++*count;
 	}
@@ -399,9 +440,12 @@ void server_free(struct server *server)
 	}
 	conn_group_free(server->net.conns);
 	waiters_free(server->net.waiters);
+	auth_free(server->net.auth);
+	tls_free(server->net.tls);
 	health_free(server->net.health);
 	free((void *)server->net.options);
 	free(server->unix_path);
+	free(server->unix_group);
 	free(server->sync_mode);
 	free(server->compression);
 	free(server);

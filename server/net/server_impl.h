@@ -30,9 +30,10 @@ struct server {
 	uint64_t expiry_ns; /* what it is set to; UINT64_MAX: not set */
 	uv_signal_t sigterm, sigint, sighup;
 	bool handles_open;
+	bool asks_for_certificates; /* of clients */
 
 	/* what the snapshots of options point to */
-	char *unix_path, *sync_mode, *compression;
+	char *unix_path, *unix_group, *sync_mode, *compression;
 
 	struct server_calls calls;
 	uint64_t next_beat_ns;
@@ -61,5 +62,9 @@ void shutdown_check(struct server *server);
 
 /* signals.c */
 int signals_take(struct server *server, struct error *err);
+
+/* secrets.c */
+/* Reads tokens and certificates, before anything listens. */
+int secrets_begin(struct server *server, const struct server_secret_files *files, struct error *err);
 
 #endif

@@ -42,12 +42,24 @@ struct transport_ops {
 	void (*close)(struct transport *transport);
 };
 
+/* What wrong tokens are counted for: an IPv4 address, the network half of an IPv6 address (of the other half a peer has
+ * as many as it likes), a user of this machine. */
+struct transport_peer_key {
+	uint8_t kind; /* 0: not known, '4', '6', 'u' */
+	uint8_t bytes[8];
+};
+
+struct transport_peer {
+	char text[80]; /* for log lines: the address, or of a process here its number and its user's */
+	struct transport_peer_key key;
+};
+
 /* The first member of every implementation. */
 struct transport {
 	const struct transport_ops *ops;
 	const struct transport_events *events; /* set by the connection, before read_start */
 	void *arg;
-	char peer[64]; /* for log lines */
+	struct transport_peer peer;
 };
 
 #endif

@@ -7,7 +7,11 @@
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
+
+#include "address.h"
 
 #define KEEPALIVE_SECONDS 60
 
@@ -129,24 +133,40 @@ static void free_unused(uv_handle_t *handle)
 	free(handle->data);
 }
 
-static void name_tcp_peer(struct transport_uv *uv, uint64_t number)
+static void name_tcp_peer(int fd, uint64_t number, struct transport_peer *peer)
 {
 	struct sockaddr_storage address;
-	int len = sizeof(address);
-	char host[48] = "?";
-	if (uv_tcp_getpeername(&uv->handle.tcp, (struct sockaddr *)&address, &len) != 0) {
-		snprintf(uv->base.peer, sizeof(uv->base.peer), "tcp #%" PRIu64, number);
+	socklen_t len = sizeof(address);
+	if (getpeername(fd, (struct sockaddr *)&address, &len) != 0) {
+		snprintf(peer->text, sizeof(peer->text), "tcp #%" PRIu64, number);
 		return;
 	}
-	if (address.ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)&address;
-		uv_ip6_name(in6, host, sizeof(host));
-		snprintf(uv->base.peer, sizeof(uv->base.peer), "[%s]:%u", host, ntohs(in6->sin6_port));
-	} else {
+	address_format((const struct sockaddr *)&address, peer->text, sizeof(peer->text));
+	if (address.ss_family == AF_INET) {
 		const struct sockaddr_in *in4 = (const struct sockaddr_in *)&address;
-		uv_ip4_name(in4, host, sizeof(host));
-		snprintf(uv->base.peer, sizeof(uv->base.peer), "%s:%u", host, ntohs(in4->sin_port));
+		peer->key.kind = '4';
+		memcpy(peer->key.bytes, &in4->sin_addr, sizeof(in4->sin_addr));
+	} else if (address.ss_family == AF_INET6) {
+		const struct in6_addr *in6 = &((const struct sockaddr_in6 *)&address)->sin6_addr;
+		bool mapped = IN6_IS_ADDR_V4MAPPED(in6);
+		peer->key.kind = mapped ? '4' : '6';
+		memcpy(peer->key.bytes, in6->s6_addr + (mapped ? 12 : 0), mapped ? 4 : 8);
 	}
+}
+
+/* Whose process it is: what it was when it connected. */
+static void name_unix_peer(int fd, uint64_t number, struct transport_peer *peer)
+{
+	struct ucred who;
+	socklen_t len = sizeof(who);
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &len) != 0) {
+		snprintf(peer->text, sizeof(peer->text), "unix #%" PRIu64, number);
+		return;
+	}
+	snprintf(peer->text, sizeof(peer->text), "unix #%" PRIu64 " (pid %d, uid %u, gid %u)", number, (int)who.pid,
+		(unsigned)who.uid, (unsigned)who.gid);
+	peer->key.kind = 'u';
+	memcpy(peer->key.bytes, &who.uid, sizeof(who.uid));
 }
 
 void transport_uv_discard(struct transport *transport)
@@ -177,9 +197,9 @@ int transport_uv_open(uv_loop_t *loop, int fd, bool tcp, uint64_t number, struct
 		/* A peer that is gone already makes these fail; the first read will say so. */
 		uv_tcp_nodelay(&uv->handle.tcp, 1);
 		uv_tcp_keepalive(&uv->handle.tcp, 1, KEEPALIVE_SECONDS);
-		name_tcp_peer(uv, number);
+		name_tcp_peer(fd, number, &uv->base.peer);
 	} else {
-		snprintf(uv->base.peer, sizeof(uv->base.peer), "unix #%" PRIu64, number);
+		name_unix_peer(fd, number, &uv->base.peer);
 	}
 	*ret_transport = &uv->base;
 	return 0;

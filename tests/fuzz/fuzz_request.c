@@ -292,6 +292,7 @@ static void open_world(struct world *world, uint8_t flags, uint64_t write_seed)
 	struct engine_hooks hooks = {.notify_cb = notify, .notify_arg = world};
 	struct conn_limits limits = {
 		.max_message_bytes = MESSAGE_BYTES_MAX,
+		.first_message_bytes = MESSAGE_BYTES_MAX,
 		.max_inflight_bytes = flags & 8 ? 600 : UINT64_MAX / 4,
 		.max_inflight_bytes_total = flags & 16 ? 700 : UINT64_MAX / 4,
 		.write_timeout_ns = 30 * NS_PER_SECOND,

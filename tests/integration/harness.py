@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import fcntl
 import json
 import os
 import pty
@@ -10,6 +11,8 @@ import resource
 import select
 import shutil
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -107,6 +110,38 @@ class Worker:
             self._pipe.close()
 
 
+_CLONE_NEWUSER, _CLONE_NEWNET = 0x10000000, 0x40000000
+_SIOCSIFADDR, _SIOCSIFFLAGS, _IFF_UP = 0x8916, 0x8914, 1
+
+# Of documentation: nobody has it, and it is no loopback address.
+OPEN_ADDRESS = "192.0.2.1"
+
+
+def _enter_private_network():
+    if _libc.unshare(_CLONE_NEWNET) != 0 and _libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET) != 0:
+        return os.strerror(ctypes.get_errno())
+    with socket.socket() as control:
+        for name, address in ((b"lo", "127.0.0.1"), (b"lo:1", OPEN_ADDRESS)):
+            where = struct.pack("16sH2s4s8x", name, socket.AF_INET, b"", socket.inet_aton(address))
+            fcntl.ioctl(control, _SIOCSIFADDR, where)
+            fcntl.ioctl(control, _SIOCSIFFLAGS, struct.pack("16sh14x", name, _IFF_UP))
+    return None
+
+
+def in_private_network(work):
+    """Runs it where OPEN_ADDRESS can be listened on, and nobody else can reach it: nothing here listens where others can."""
+
+    def enter_and_work():
+        failure = _enter_private_network()
+        return [failure, None if failure else work()]
+
+    with Worker(enter_and_work) as worker:
+        failure, said = worker.result()
+    if failure:
+        raise Skipped("no network of its own: %s" % failure)
+    return said
+
+
 @contextlib.contextmanager
 def directory():
     path = tempfile.mkdtemp(prefix="ironwald-test-")
@@ -135,7 +170,8 @@ class Daemon:
         that runs the one behind it, `env` what is added to the environment, `fds` are descriptors that it inherits."""
         self.root = root or os.path.join(place, "data")
         self.unix = os.path.join(place, "socket")
-        self.stderr_file = tempfile.TemporaryFile("w+")
+        # To append, wherever it is read meanwhile: the position is the daemon's, too.
+        self.stderr_file = tempfile.TemporaryFile("a+")
 
         def prepare():
             _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)  # nothing is left running if the script is killed

@@ -59,8 +59,8 @@ def frame(message):
 
 
 class Client:
-    def __init__(self, address, timeout_s=60, hello=True, receive_bytes=None):
-        """`address` is (host, port) or the path of a Unix socket."""
+    def __init__(self, address, timeout_s=60, hello=True, receive_bytes=None, token=None, wrap=None):
+        """`address` is (host, port) or the path of a Unix socket. `wrap` makes of the connected socket what is used."""
         self.timeout_s = timeout_s
         self.max_message_bytes = 16 * 1024 * 1024
         self.server = None
@@ -84,8 +84,10 @@ class Client:
             if family != socket.AF_UNIX:
                 self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self.socket.setblocking(False)
+            if wrap is not None:
+                self.socket = wrap(self.socket)
             if hello:
-                self.server = self.call("hello", protocol=PROTOCOL, client="ironwal_client.py/1")
+                self.server = self.call("hello", protocol=PROTOCOL, client="ironwal_client.py/1", token=token)
                 self.max_message_bytes = self.server["max_message_bytes"]
         except BaseException:
             self.socket.close()

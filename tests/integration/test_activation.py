@@ -134,9 +134,9 @@ def test_what_may_not_be_served_is_refused():
         path = os.path.join(place, "s")
         good = unix(os.path.join(place, "good"))
         open_address = "192.0.2.1"  # of no machine
-        open_ipv6 = [(lambda: tcp("2001:db8::1", socket.AF_INET6), r"\[2001:db8::1\]:\d+, which is not a loopback")]
+        open_ipv6 = [(lambda: tcp("2001:db8::1", socket.AF_INET6), r"\[2001:db8::1\]:\d+: it is not a loopback")]
         for made, pattern in (
-            (lambda: tcp(open_address), r"descriptor 4 .*192\.0\.2\.1:\d+, which is not a loopback address"),
+            (lambda: tcp(open_address), r"descriptor 4 .*192\.0\.2\.1:\d+: it is not a loopback address"),
             *(open_ipv6 if has_ipv6() else []),
             (lambda: unix(path, socket.SOCK_DGRAM, False), "descriptor 4 .* is no stream socket that listens"),
             (lambda: unix(path, socket.SOCK_SEQPACKET), "descriptor 4 .* is no stream socket that listens"),

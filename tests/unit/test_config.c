@@ -128,6 +128,13 @@ Test(config, defaults_of_the_rest)
 	inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
 	cr_assert(strcmp(host, "127.0.0.1") == 0, "address");
 	cr_assert(config.listen_unix[0] == '\0', "listen_unix");
+	cr_assert(config.listen_unix_mode == 0600, "listen_unix_mode");
+	cr_assert(config.listen_unix_group[0] == '\0', "listen_unix_group");
+	cr_assert(config.token_file[0] == '\0', "token_file");
+	cr_assert(config.tls_certificate[0] == '\0' && config.tls_key[0] == '\0', "tls_certificate, tls_key");
+	cr_assert(config.tls_client_ca[0] == '\0', "tls_client_ca");
+	cr_assert(config.hello_timeout_ns == UINT64_C(10000000000), "hello_timeout");
+	cr_assert(config.insecure_allow_open_addresses == 0, "insecure_allow_open_addresses");
 	cr_assert(config.max_message_bytes == 16u << 20, "max_message_bytes");
 	cr_assert(config.max_message_bytes_asked == config.max_message_bytes, "not raised");
 	cr_assert(config.max_inflight_bytes == 64u << 20, "max_inflight_bytes");
@@ -489,14 +496,19 @@ Test(config, addresses)
 		cr_assert(strstr(err.message, "expected none or ADDRESS:PORT, as 127.0.0.1:7411 or [::1]:7411") != NULL,
 			"%s", err.message);
 	}
+	/* Those that others can reach want more than an address. */
 	static const char *const open[] = {"0.0.0.0:1", "192.168.1.1:1", "[::]:1", "128.0.0.1:1", "[fe80::1]:1",
 		"[::ffff:10.0.0.1]:1", "127.0.0.1:1,10.0.0.1:1"};
 	for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++) {
 		char option[100];
 		snprintf(option, sizeof(option), "--listen-tcp=%s", open[i]);
 		cr_assert(load(NULL, "--root-path=/d", option, NULL, &config, &err) == -1, "taken: %s", open[i]);
-		cr_assert(strstr(err.message, "is not a loopback address, and there is no authentication yet") != NULL,
-			"%s", err.message);
+		cr_assert(strstr(err.message, "is not a loopback address, and nobody is asked") != NULL, "%s",
+			err.message);
+		good(NULL, option, "--insecure-allow-open-addresses=yes", &config);
+		cr_assert(load(NULL, "--root-path=/d", option, "--token-file=/t", &config, &err) == -1, "taken: %s",
+			open[i]);
+		cr_assert(strstr(err.message, "is not a loopback address, and without TLS") != NULL, "%s", err.message);
 	}
 	cr_assert(load(NULL, "--root-path=/d", "--listen-tcp=127.0.0.1:1,127.0.0.1:1", NULL, &config, &err) == -1,
 		"twice");
@@ -619,6 +631,52 @@ Test(config, sample_file_is_the_table)
 	cr_assert(load(text, NULL, NULL, NULL, &from_sample, &err) == 0, "%s", err.message);
 	cr_assert(load(NULL, "--root-path=/var/lib/ironwald", NULL, NULL, &built_in, &err) == 0, "%s", err.message);
 	cr_assert(memcmp(&from_sample, &built_in, sizeof(built_in)) == 0, "the sample is the built-in configuration");
+}
+
+Test(config, tls_is_whole)
+{
+	struct config config;
+	struct error err;
+
+	good("listen_tcp = 0.0.0.0:1\ntoken_file = /t\ntls_certificate = /c\ntls_key = /k\n", NULL, NULL, &config);
+	good("listen_tcp = 0.0.0.0:1\ntls_client_ca = /a\ntls_certificate = /c\ntls_key = /k\n", NULL, NULL, &config);
+	bad_option(
+		"--tls-certificate=/c", "ironwald: tls_certificate and tls_key go together: expected both, or neither");
+	bad_option("--tls-key=/k", "ironwald: tls_certificate and tls_key go together: expected both, or neither");
+	bad_option("--tls-client-ca=/a",
+		"ironwald: tls_client_ca is of no use without TLS: expected tls_certificate and tls_key, too");
+	cr_assert(load("listen_tcp = 0.0.0.0:1\ntls_certificate = /c\ntls_key = /k\n", "--root-path=/d", NULL, NULL,
+			  &config, &err) == -1,
+		"TLS alone");
+	cr_assert(strstr(err.message, "nobody is asked who they are") != NULL, "%s", err.message);
+}
+
+Test(config, modes_and_names)
+{
+	struct config config;
+
+	good("listen_unix_mode = 0660\nlisten_unix_group = ironwald-users\n", NULL, NULL, &config);
+	cr_assert(config.listen_unix_mode == 0660, "0660");
+	cr_assert(strcmp(config.listen_unix_group, "ironwald-users") == 0, "a name");
+	good(NULL, "--listen-unix-mode=777", "--listen-unix-group=none", &config);
+	cr_assert(config.listen_unix_mode == 0777 && config.listen_unix_group[0] == '\0', "without the 0; none");
+	static const char *const wrong[] = {"", "0", "66", "0680", "00660", "1777", "-600", "0x1ff", "u=rw", "0660 "};
+	for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+		char option[100], message[300];
+		snprintf(option, sizeof(option), "--listen-unix-mode=%s", wrong[i]);
+		snprintf(message, sizeof(message),
+			"ironwald: --listen-unix-mode: bad value \"%s\": expected the rights of a file in octal, from "
+			"0000 "
+			"to 0777, as 0660",
+			wrong[i]);
+		bad_option(option, message);
+	}
+	bad_option("--listen-unix-group=a-name-that-has-more-than-32-bytes",
+		"ironwald: --listen-unix-group: bad value \"a-name-that-has-more-than-32-bytes\": expected none or a "
+		"name of "
+		"1 to 32 bytes");
+	bad_option("--listen-unix-group='g'",
+		"ironwald: --listen-unix-group: bad value \"'g'\": expected a name without quotes around it");
 }
 
 /* ---- descriptors ------------------------------------------------------------------------------------------------ */

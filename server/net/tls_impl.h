@@ -1,0 +1,76 @@
+/*
+ * tls_impl: what tls.c and transport_tls.c share; nobody else includes it.
+ *
+ * Owns nothing. Loop thread only.
+ * Invariant: a connection is in the queue at most once, and not after it was closed.
+ */
+#ifndef IRONWALD_TLS_IMPL_H
+#define IRONWALD_TLS_IMPL_H
+
+#include <stddef.h>
+
+#include "buf.h"
+#include "tls.h"
+#include "transport.h"
+
+/* What one read takes off a socket. */
+#define TLS_READ_BYTES ((size_t)64 * 1024)
+/* Of plain bytes in one record. */
+#define TLS_RECORD_BYTES ((size_t)16 * 1024)
+/* So much is encrypted before it is known that what came before has left. */
+#define TLS_CHUNK_BYTES (4 * TLS_RECORD_BYTES)
+/* What a peer may make us hold: unread bytes of its handshake; what it does not take of what it asked for. */
+#define TLS_HELD_BYTES_MAX ((size_t)256 * 1024)
+
+struct tls_conn {
+	struct transport base;
+	struct transport *under;
+	struct tls *tls;
+	SSL *ssl;
+	bool established, failed, closed;
+	bool lingering; /* the handshake failed, and the peer is to see why */
+	size_t drained_bytes;
+	bool queued;
+	struct tls_conn *next, *prev; /* of the queue */
+
+	/* input */
+	bool wanted;	    /* the connection reads */
+	bool under_reading; /* so does the socket */
+	bool peer_ended;    /* by close_notify */
+	const uint8_t *fed; /* encrypted bytes that OpenSSL takes from */
+	size_t fed_len;
+	struct buf kept; /* those that it could not take yet */
+
+	/* output */
+	struct buf out;	    /* encrypted, not given to the socket yet */
+	struct buf sending; /* the socket has it */
+	size_t ahead;	    /* plain bytes that are encrypted, and not told as taken yet: what is in `out` holds them */
+	struct iovec *iov;  /* of the write under way; NULL: there is none */
+	int iov_count, iov_at;
+	size_t iov_offset; /* in iov[iov_at]; `ahead` begins there */
+	size_t iov_left;   /* bytes from there on */
+	bool shutdown_asked, shutdown_begun;
+};
+
+struct tls {
+	SSL_CTX *context;
+	BIO_METHOD *method;
+	struct tls_conn *head, *tail;
+	size_t queued_count;
+	struct tls_stats stats;
+	uint64_t logged_ns;
+	uint8_t read_buffer[TLS_READ_BYTES];
+	uint8_t record[TLS_RECORD_BYTES]; /* small pieces, put together */
+};
+
+/* tls.c */
+void tls_enqueue(struct tls_conn *conn);
+void tls_dequeue(struct tls_conn *conn);
+/* Why the last operation failed, by OpenSSL's queue of errors, which is empty afterwards. */
+void tls_reason(char *text, size_t size);
+
+/* transport_tls.c */
+/* Its turn has come. True: it was a step of a handshake. */
+bool tls_conn_turn(struct tls_conn *conn);
+
+#endif
