@@ -6,10 +6,12 @@
 
 #include "client_call.h"
 #include "client_memory.h"
+#include "client_token.h"
 #include "frame.h"
 
-/* Before the server has said what its messages are limited to. */
+/* Before the server has said what its messages are limited to. It takes less of a hello. */
 #define HELLO_BYTES_MAX 65536
+#define HELLO_REQUEST_BYTES_MAX 4096
 /* A server that allows less could not carry an entry. */
 #define MESSAGE_BYTES_MIN 4096
 
@@ -88,11 +90,17 @@ static int send_hello(ironwal *connection, ironwal_error *error)
 {
 	const struct core_request request = {.method = METHOD_HELLO, .is_submitted = true};
 	struct mp_writer *w;
-	if (core_begin(connection->core, &request, 2, &w, error) != 0)
+	if (core_begin(connection->core, &request, connection->token != NULL ? 3 : 2, &w, error) != 0)
 		return -1;
 	put_u64(w, KEY_PROTOCOL, PROTOCOL_VERSION);
 	mp_write_key(w, KEY_CLIENT);
 	mp_write_str(w, connection->client_name);
+	if (connection->token != NULL) {
+		mp_write_key(w, KEY_TOKEN);
+		mp_write_str(w, connection->token);
+		token_free(connection->token);
+		connection->token = NULL;
+	}
 	return core_commit(connection->core, connection->deadline_ns, &connection->hello_id, error);
 }
 
@@ -142,7 +150,7 @@ static ironwal *connection_new(const char *address, const ironwal_options *optio
 	const struct core_limits limits = {
 		.in_flight_count = options->max_in_flight_count,
 		.in_flight_bytes = options->max_in_flight_bytes,
-		.request_bytes = HELLO_BYTES_MAX,
+		.request_bytes = HELLO_REQUEST_BYTES_MAX,
 		.answer_bytes = HELLO_BYTES_MAX,
 	};
 	const char *name = options->client_name != NULL ? options->client_name : "libironwal/" IRONWAL_VERSION_STRING;
@@ -174,11 +182,9 @@ static int connect_step(ironwal *connection, unsigned events, ironwal_error *err
 		if (status == DIAL_WAITING)
 			return 0;
 		struct transport *transport = NULL;
-		if (status == DIAL_CONNECTED) {
-			transport = transport_from_socket(block_mem(connection), dial_take(&connection->dial));
-			if (transport == NULL)
-				cerr_no_memory(&own);
-		}
+		if (status == DIAL_CONNECTED)
+			transport = dial_take(&connection->dial, block_mem(connection), &connection->options,
+				connection->token != NULL, &own);
 		connection->dialing = false;
 		dial_end(&connection->dial);
 		if (transport == NULL)
@@ -216,10 +222,19 @@ int ironwal_connect_start(
 		return cerr_unusable(error, true);
 	}
 	connection->deadline_ns = deadline_ns;
-	if (dial_start(&connection->dial, connection->address, deadline_ns, error) != 0) {
+	if (token_load(block_mem(connection), &options, &connection->token, error) != 0) {
 		ironwal_close(connection);
 		return cerr_unusable(error, true);
 	}
+	if (dial_start(&connection->dial, block_mem(connection), connection->address, &options, deadline_ns, error) !=
+		0) {
+		ironwal_close(connection);
+		return cerr_unusable(error, true);
+	}
+	/* What they point to need not live as long as the connection. */
+	connection->options.token = connection->options.token_file = NULL;
+	connection->options.tls_ca_file = connection->options.tls_certificate_file = NULL;
+	connection->options.tls_key_file = NULL;
 	connection->dialing = true;
 	*ret_connection = connection;
 	return 0;
@@ -268,6 +283,7 @@ void ironwal_close(ironwal *connection)
 	block_free(connection->result);
 	block_free(connection->address);
 	block_free(connection->client_name);
+	token_free(connection->token);
 	block_free(connection->server);
 	block_free(connection->sync_mode);
 	block_free(connection->compression);

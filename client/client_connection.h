@@ -35,6 +35,7 @@ struct ironwal {
 	uint64_t deadline_ns;
 	uint32_t hello_id; /* 0: not sent yet */
 	char *client_name;
+	char *token; /* until it was sent; NULL: none */
 	/* from hello */
 	uint32_t protocol, shard_count;
 	uint64_t max_message_bytes;

@@ -129,6 +129,12 @@ void core_fail_lost(struct core *core, int os_errno)
 	core_fail(core);
 }
 
+void core_fail_transport(struct core *core, int os_errno)
+{
+	(void)transport_failure(core->transport, core->address, os_errno, &core->failure);
+	core_fail(core);
+}
+
 void core_fail_protocol(struct core *core, const char *why)
 {
 	cerr_set(&core->failure, IRONWAL_ERR_PROTOCOL, "%s does not speak the protocol of ironwald: %s", core->address,
@@ -310,12 +316,24 @@ unsigned core_events(const struct core *core)
 {
 	if (core->transport == NULL)
 		return 0;
+	if (transport_waits_for_peer(core->transport))
+		return IRONWAL_READABLE;
 	return (core_is_reading(core) ? IRONWAL_READABLE : 0) | (core_to_write(core) > 0 ? IRONWAL_WRITABLE : 0);
 }
 
 uint64_t core_deadline_ns(const struct core *core)
 {
+	if (core->transport != NULL && core_is_reading(core) && transport_has_input(core->transport))
+		return 0; /* the descriptor would not tell */
 	return core->slots.deadline_ns;
+}
+
+/* One read, and more if there is what the descriptor will not tell of. */
+static void read_all_that_is_here(struct core *core)
+{
+	while (core_read(core) && core->transport != NULL && core_is_reading(core) &&
+		transport_has_input(core->transport))
+		;
 }
 
 void core_process(struct core *core, unsigned events)
@@ -323,9 +341,11 @@ void core_process(struct core *core, unsigned events)
 	/* First: what is too late must not be sent any more. */
 	expire_all(core);
 	core_write(core);
-	if ((events & IRONWAL_READABLE) == 0 || core->transport == NULL || !core_is_reading(core))
+	if (core->transport == NULL || !core_is_reading(core))
 		return;
-	core_read(core);
+	if ((events & IRONWAL_READABLE) == 0 && !transport_has_input(core->transport))
+		return;
+	read_all_that_is_here(core);
 	core_write(core);
 }
 
@@ -345,14 +365,15 @@ static bool turn(struct core *core, uint64_t deadline_ns)
 	core_write(core);
 	if (core->transport == NULL)
 		return true;
-	short events = (short)(POLLIN | (core_to_write(core) > 0 ? POLLOUT : 0));
+	bool writes = core_to_write(core) > 0 && !transport_waits_for_peer(core->transport);
+	short events = (short)(POLLIN | (writes ? POLLOUT : 0));
 	uint64_t until_ns = deadline_ns < core->slots.deadline_ns ? deadline_ns : core->slots.deadline_ns;
-	if (deadline_poll(core_fd(core), events, until_ns) == 0) {
+	if (!transport_has_input(core->transport) && deadline_poll(core_fd(core), events, until_ns) == 0) {
 		expire_all(core);
 		return until_ns < deadline_ns;
 	}
 	/* Whatever poll says besides readable (an error, a hang-up), read tells what it is. */
-	core_read(core);
+	read_all_that_is_here(core);
 	core_write(core);
 	return deadline_ns == DEADLINE_NEVER || clock_now_ns() < deadline_ns;
 }

@@ -31,6 +31,8 @@ struct core {
 /* Ends the connection; core->failure says why. */
 void core_fail(struct core *core);
 void core_fail_lost(struct core *core, int os_errno);
+/* A read failed; the transport may know more than its errno. */
+void core_fail_transport(struct core *core, int os_errno);
 void core_fail_protocol(struct core *core, const char *why);
 void core_fail_no_memory(struct core *core);
 

@@ -157,14 +157,16 @@ bool core_read(struct core *core)
 	} else if (n == 0) {
 		core_fail_lost(core, core->write_failed ? core->write_errno : 0);
 	} else if (errno != EAGAIN && errno != EWOULDBLOCK) {
-		core_fail_lost(core, errno);
+		core_fail_transport(core, errno);
 	}
 	return n > 0;
 }
 
 size_t core_to_write(const struct core *core)
 {
-	return core->transport != NULL && !core->write_failed ? core->out.len - core->out_at : 0;
+	if (core->transport == NULL || core->write_failed)
+		return 0;
+	return core->out.len - core->out_at + transport_held(core->transport);
 }
 
 void core_write(struct core *core)

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "client_token.h"
 #include "clock.h"
 
 /* After a full backlog of a Unix socket. */
@@ -32,14 +33,15 @@ static int start_unix(struct dial *dial, const char *path, ironwal_error *error)
 static int start_tcp(struct dial *dial, const char *rest, ironwal_error *error)
 {
 	const char *address = dial->address, *colon = strrchr(rest, ':');
-	char host[256], *end;
+	char *host = dial->host, *end;
 	size_t host_len = colon != NULL ? (size_t)(colon - rest) : 0;
 	if (host_len >= 2 && rest[0] == '[' && rest[host_len - 1] == ']') {
 		rest++;
 		host_len -= 2;
 	}
-	if (colon == NULL || host_len == 0 || host_len >= sizeof(host) || colon[1] == '\0')
-		return cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT, "address %s: expected tcp:HOST:PORT", address);
+	if (colon == NULL || host_len == 0 || host_len >= sizeof(dial->host) || colon[1] == '\0')
+		return cerr_set(
+			error, IRONWAL_ERR_INVALID_ARGUMENT, "address %s: expected %.4sHOST:PORT", address, address);
 	memcpy(host, rest, host_len);
 	host[host_len] = '\0';
 
@@ -58,16 +60,35 @@ static int start_tcp(struct dial *dial, const char *rest, ironwal_error *error)
 	return 0;
 }
 
-int dial_start(struct dial *dial, const char *address, uint64_t deadline_ns, ironwal_error *error)
+/* Asked for in so many words where there can be none: better no connection than one that is not what it seems. */
+static int check_plain(const struct dial *dial, const ironwal_options *options, ironwal_error *error)
+{
+	if (options->tls_ca_file == NULL && options->tls_certificate_file == NULL && options->tls_key_file == NULL)
+		return 0;
+	return cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT,
+		"address %s: certificates are for TLS: expected tls:HOST:PORT, or no certificates", dial->address);
+}
+
+int dial_start(struct dial *dial, const struct mem *mem, const char *address, const ironwal_options *options,
+	uint64_t deadline_ns, ironwal_error *error)
 {
 	*dial = (struct dial){
 		.address = address, .deadline_ns = deadline_ns, .fd = -1, .old_fd = -1, .failure = ECONNREFUSED};
 	if (strncmp(address, "unix:", 5) == 0)
-		return start_unix(dial, address + 5, error);
+		return check_plain(dial, options, error) != 0 ? -1 : start_unix(dial, address + 5, error);
 	if (strncmp(address, "tcp:", 4) == 0)
-		return start_tcp(dial, address + 4, error);
-	return cerr_set(
-		error, IRONWAL_ERR_INVALID_ARGUMENT, "address %s: expected unix:PATH or tcp:HOST:PORT", address);
+		return check_plain(dial, options, error) != 0 ? -1 : start_tcp(dial, address + 4, error);
+	if (strncmp(address, "tls:", 4) != 0)
+		return cerr_set(error, IRONWAL_ERR_INVALID_ARGUMENT,
+			"address %s: expected unix:PATH, tcp:HOST:PORT or tls:HOST:PORT", address);
+	dial->tls = client_tls_new(mem, options, error);
+	if (dial->tls == NULL)
+		return -1;
+	if (start_tcp(dial, address + 4, error) == 0)
+		return 0;
+	client_tls_free(dial->tls);
+	dial->tls = NULL;
+	return -1;
 }
 
 static void close_old(struct dial *dial)
@@ -86,6 +107,8 @@ void dial_end(struct dial *dial)
 	if (dial->list != NULL)
 		freeaddrinfo(dial->list);
 	dial->list = dial->at = NULL;
+	client_tls_free(dial->tls);
+	dial->tls = NULL;
 }
 
 /* ---- attempts ---- */
@@ -213,27 +236,54 @@ uint64_t dial_deadline_ns(const struct dial *dial)
 	return dial->until_ns < dial->deadline_ns ? dial->until_ns : dial->deadline_ns;
 }
 
-int dial_take(struct dial *dial)
+struct transport *dial_take(
+	struct dial *dial, const struct mem *mem, const ironwal_options *options, bool has_token, ironwal_error *error)
 {
+	if (dial->tls == NULL && has_token && token_check_path(dial->fd, dial->address, options, error) != 0)
+		return NULL;
 	int fd = dial->fd;
 	dial->fd = -1;
-	return fd;
+	struct transport *transport = transport_from_socket(mem, fd);
+	if (transport != NULL && dial->tls != NULL)
+		transport = client_tls_wrap(mem, dial->tls, dial->host, transport);
+	if (transport == NULL)
+		cerr_no_memory(error);
+	return transport;
 }
 
-struct transport *dial_and_wait(const struct mem *mem, const char *address, uint64_t deadline_ns, ironwal_error *error)
+/* Where there is a handshake, it comes with the first write, if only of nothing. -1: it failed. */
+static int wait_for_handshake(
+	struct transport *transport, const char *address, uint64_t deadline_ns, ironwal_error *error)
 {
+	while (transport->ops->held != NULL && transport->ops->write(transport, NULL, 0) < 0) {
+		if (errno != EAGAIN && errno != EWOULDBLOCK)
+			return transport_failure(transport, address, errno, error);
+		short events = transport_waits_for_peer(transport) ? POLLIN : POLLIN | POLLOUT;
+		if (deadline_poll(transport->ops->fd(transport), events, deadline_ns) == 0)
+			return cerr_set_errno(error, IRONWAL_ERR_TIMEOUT, ETIMEDOUT, "cannot connect to %s", address);
+	}
+	return 0;
+}
+
+struct transport *dial_and_wait(const struct mem *mem, const char *address, const ironwal_options *options,
+	bool has_token, uint64_t deadline_ns, ironwal_error *error)
+{
+	const ironwal_options defaults = IRONWAL_OPTIONS_INIT;
 	struct dial dial;
 	struct transport *transport = NULL;
 	enum dial_status status;
-	if (dial_start(&dial, address, deadline_ns, error) != 0)
+	if (options == NULL)
+		options = &defaults;
+	if (dial_start(&dial, mem, address, options, deadline_ns, error) != 0)
 		return NULL;
 	while ((status = dial_step(&dial, error)) == DIAL_WAITING)
 		(void)deadline_poll(dial.fd, POLLOUT, dial_deadline_ns(&dial));
-	if (status == DIAL_CONNECTED) {
-		transport = transport_from_socket(mem, dial_take(&dial));
-		if (transport == NULL)
-			cerr_no_memory(error);
-	}
+	if (status == DIAL_CONNECTED)
+		transport = dial_take(&dial, mem, options, has_token, error);
 	dial_end(&dial);
+	if (transport != NULL && wait_for_handshake(transport, address, deadline_ns, error) != 0) {
+		transport->ops->free(transport);
+		transport = NULL;
+	}
 	return transport;
 }

@@ -10,11 +10,15 @@
 #define IRONWAL_CLIENT_DIAL_H
 
 #include <netdb.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/un.h>
 
 #include "client_error.h"
+#include "client_tls.h"
 #include "client_transport.h"
+
+#define DIAL_HOST_BYTES 256
 
 enum dial_status {
 	DIAL_WAITING,	/* see dial_fd and dial_deadline_ns */
@@ -28,24 +32,31 @@ struct dial {
 	struct sockaddr_un path; /* of a Unix socket, if list is NULL */
 	struct addrinfo *list, *at;
 	unsigned left;
-	int fd;		   /* -1: none at the moment */
-	int old_fd;	   /* was shown, and its attempt is over; -1: none */
-	uint64_t until_ns; /* of this attempt; with fd -1: when to try again */
-	int failure;	   /* errno of the last attempt */
+	char host[DIAL_HOST_BYTES]; /* of a TCP address */
+	struct client_tls *tls;	    /* for a tls: address; NULL: it is none */
+	int fd;			    /* -1: none at the moment */
+	int old_fd;		    /* was shown, and its attempt is over; -1: none */
+	uint64_t until_ns;	    /* of this attempt; with fd -1: when to try again */
+	int failure;		    /* errno of the last attempt */
 };
 
-/* "unix:PATH" or "tcp:HOST:PORT"; HOST is looked up here. -1: the address is of no use (there is nothing to end). */
-int dial_start(struct dial *dial, const char *address, uint64_t deadline_ns, ironwal_error *error);
+/* "unix:PATH", "tcp:HOST:PORT" or "tls:HOST:PORT"; HOST is looked up here, and certificates are read. -1: the address,
+ * or what options say of the way there, is of no use (there is nothing to end). */
+int dial_start(struct dial *dial, const struct mem *mem, const char *address, const ironwal_options *options,
+	uint64_t deadline_ns, ironwal_error *error);
 /* error is set with DIAL_FAILED only. */
 enum dial_status dial_step(struct dial *dial, ironwal_error *error);
 int dial_fd(const struct dial *dial);
 uint64_t dial_deadline_ns(const struct dial *dial);
-/* After DIAL_CONNECTED: the socket, the caller's from here on. */
-int dial_take(struct dial *dial);
+/* After DIAL_CONNECTED: what was connected, the caller's from here on. has_token: one will be sent, if it may be. NULL:
+ * the error says why. */
+struct transport *dial_take(
+	struct dial *dial, const struct mem *mem, const ironwal_options *options, bool has_token, ironwal_error *error);
 /* Closes and frees what is left. Any number of times. */
 void dial_end(struct dial *dial);
 
-/* All of it, waiting. NULL: the error says why. */
-struct transport *dial_and_wait(const struct mem *mem, const char *address, uint64_t deadline_ns, ironwal_error *error);
+/* All of it, waiting, with the handshake of TLS. options may be NULL. NULL: the error says why. */
+struct transport *dial_and_wait(const struct mem *mem, const char *address, const ironwal_options *options,
+	bool has_token, uint64_t deadline_ns, ironwal_error *error);
 
 #endif

@@ -83,7 +83,8 @@ static void socket_free(struct transport *transport)
 	block_free(transport);
 }
 
-static const struct transport_ops socket_ops = {socket_read, socket_write, socket_fd, socket_free};
+static const struct transport_ops socket_ops = {
+	.read = socket_read, .write = socket_write, .fd = socket_fd, .free = socket_free};
 
 struct transport *transport_from_socket(const struct mem *mem, int fd)
 {
@@ -97,4 +98,16 @@ struct transport *transport_from_socket(const struct mem *mem, int fd)
 	s->base.ops = &socket_ops;
 	s->fd = fd;
 	return &s->base;
+}
+
+int transport_failure(const struct transport *transport, const char *address, int os_errno, ironwal_error *error)
+{
+	bool established = true;
+	const char *reason = transport->ops->reason != NULL ? transport->ops->reason(transport, &established) : NULL;
+	if (!established && reason != NULL)
+		return cerr_set(error, IRONWAL_ERR_CONNECT, "cannot connect to %s: %s", address, reason);
+	if (reason != NULL)
+		return cerr_set(
+			error, IRONWAL_ERR_CONNECTION_LOST, "the connection to %s was lost: %s", address, reason);
+	return cerr_set_errno(error, IRONWAL_ERR_CONNECTION_LOST, os_errno, "the connection to %s was lost", address);
 }

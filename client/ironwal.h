@@ -48,24 +48,15 @@ extern "C" {
 /* Where a server is looked for if nobody says anything else. */
 #define IRONWAL_DEFAULT_ADDRESS "tcp:127.0.0.1:7411"
 
-/* A connection. */
-typedef struct ironwal ironwal;
-/* What went wrong. */
-typedef struct ironwal_error ironwal_error;
-/* Entries that were read. */
-typedef struct ironwal_entries ironwal_entries;
-/* Names of streams. */
-typedef struct ironwal_names ironwal_names;
-/* A position in a stream. */
-typedef struct ironwal_iterator ironwal_iterator;
-/* Entries that will be appended together or not at all. */
-typedef struct ironwal_txn ironwal_txn;
-/* A consistent cut through all shards. */
-typedef struct ironwal_checkpoint ironwal_checkpoint;
-/* Ids and times of checkpoints. */
-typedef struct ironwal_checkpoints ironwal_checkpoints;
-/* A value whose shape the caller does not know beforehand, as the answer to stats. */
-typedef struct ironwal_value ironwal_value;
+typedef struct ironwal ironwal;				/* a connection */
+typedef struct ironwal_error ironwal_error;		/* what went wrong */
+typedef struct ironwal_entries ironwal_entries;		/* entries that were read */
+typedef struct ironwal_names ironwal_names;		/* names of streams */
+typedef struct ironwal_iterator ironwal_iterator;	/* a position in a stream */
+typedef struct ironwal_txn ironwal_txn;			/* entries that will be appended together or not at all */
+typedef struct ironwal_checkpoint ironwal_checkpoint;	/* a consistent cut through all shards */
+typedef struct ironwal_checkpoints ironwal_checkpoints; /* ids and times of checkpoints */
+typedef struct ironwal_value ironwal_value;		/* a value of any shape, as the answer to stats */
 
 typedef struct ironwal_bytes {
 	const void *data;
@@ -188,17 +179,28 @@ typedef struct ironwal_options {
 	uint64_t max_message_bytes;   /* longest message that is accepted from a server; default 1 GiB: then what the
 					 server announces is the limit */
 	const ironwal_allocator *allocator; /* copied; NULL: malloc */
+	const char *token; /* shown to a server that asks for one; copied, never told in an error; NULL: that of: */
+	const char *token_file; /* its first line is the token; NULL: the environment's IRONWAL_TOKEN_FILE; "": none */
+	int allow_plain_token;	/* not 0: the token is also sent where everyone on the way can read it */
+	/* PEM files, for tls: addresses alone; NULL: the environment's, below; "": none */
+	const char *tls_ca_file;	  /* by whom the server's certificate may be signed; none: the system's */
+	const char *tls_certificate_file; /* our own, if the server asks for one */
+	const char *tls_key_file;	  /* its key */
 } ironwal_options;
 
 #define IRONWAL_OPTIONS_INIT                                                                                           \
 	{                                                                                                              \
-		sizeof(ironwal_options), 30000, NULL, 1024, 67108864u, 1073741824u, NULL                               \
+		sizeof(ironwal_options), 30000, NULL, 1024, 67108864u, 1073741824u, NULL, NULL, NULL, 0, NULL, NULL,   \
+			NULL                                                                                           \
 	}
 
-/* Connects and says hello, within one timeout. address is "unix:PATH" or "tcp:HOST:PORT" ("tcp:[::1]:7411" for IPv6);
- * NULL stands for the environment's IRONWAL_CONNECT, and without that for IRONWAL_DEFAULT_ADDRESS. Every address of a
- * host is tried. Looking up a HOST that is not numeric is the one thing that the timeout cannot interrupt: it ends by
- * the resolver's own. options may be NULL. The connection is freed with ironwal_close. */
+/* Connects and says hello, within one timeout. address is "unix:PATH", "tcp:HOST:PORT" ("tcp:[::1]:7411" for IPv6), or
+ * "tls:HOST:PORT", where the server has to prove that it is HOST. NULL stands for the environment's IRONWAL_CONNECT,
+ * and without that for IRONWAL_DEFAULT_ADDRESS; IRONWAL_TOKEN_FILE, IRONWAL_TLS_CA, IRONWAL_TLS_CERT and
+ * IRONWAL_TLS_KEY stand in for options. Every address of a host is tried. Looking up a HOST that is not numeric is the
+ * one thing that the timeout cannot interrupt: it ends by the resolver's own. options may be NULL. The connection is
+ * freed with ironwal_close.
+ */
 IRONWAL_API int ironwal_connect(
 	const char *address, const ironwal_options *options, ironwal **ret_connection, ironwal_error *error);
 /* Ends the connection at once and frees it; what is in flight has an unknown fate. Iterators and transactions of it

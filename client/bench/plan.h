@@ -12,6 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "ironwal.h"
+
 #define BENCH_CONNECTIONS_MAX 10000
 #define BENCH_THREADS_MAX 64
 #define BENCH_PIPELINE_MAX 65536
@@ -38,9 +40,11 @@ enum bench_op { BENCH_APPEND, BENCH_GET, BENCH_ITER, BENCH_PREFILL };
 struct bench_plan {
 	const char *address; /* unix:PATH or tcp:HOST:PORT */
 	const char *client_name;
-	const char *prefix;   /* of the names of streams, or of keys: behind it there are six digits */
-	uint64_t names_count; /* requests go round over so many */
-	bool by_key;	      /* the names are keys: appends go to their shards */
+	const ironwal_options *options; /* of the way there; NULL: the defaults */
+	const char *token;		/* NULL: none */
+	const char *prefix;		/* of the names of streams, or of keys: behind it there are six digits */
+	uint64_t names_count;		/* requests go round over so many */
+	bool by_key;			/* the names are keys: appends go to their shards */
 	bool sync;
 	bool random;  /* entries are random bytes, each its own; else all are of BENCH_PATTERN */
 	bool verify;  /* entries describe themselves (content.h), and are checked whenever they are read */

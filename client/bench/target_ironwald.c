@@ -14,11 +14,15 @@ static int greet(const struct bench_plan *plan, struct buf *out)
 {
 	struct mp_writer writer;
 	mp_writer_init(&writer, out);
-	request_begin(&writer, 0, METHOD_HELLO, 2);
+	request_begin(&writer, 0, METHOD_HELLO, plan->token != NULL ? 3 : 2);
 	mp_write_key(&writer, KEY_PROTOCOL);
 	mp_write_u64(&writer, PROTOCOL_VERSION);
 	mp_write_key(&writer, KEY_CLIENT);
 	mp_write_str(&writer, plan->client_name);
+	if (plan->token != NULL) {
+		mp_write_key(&writer, KEY_TOKEN);
+		mp_write_str(&writer, plan->token);
+	}
 	return frame_end(&writer);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "client_dial.h"
+#include "client_token.h"
 #include "client_transport.h"
 #include "clock.h"
 #include "frame.h"
@@ -16,12 +17,13 @@ static uint64_t deadline_of(const struct wire *wire)
 	return wire->timeout_ns < DEADLINE_NEVER - now_ns ? now_ns + wire->timeout_ns : DEADLINE_NEVER;
 }
 
-static int connect_to(struct wire *wire, const char *address, struct fault *fault)
+static int connect_to(struct wire *wire, const struct bench_plan *plan, struct fault *fault)
 {
 	ironwal_error *error = ironwal_error_new();
 	if (error == NULL)
 		return fault_set(fault, FAULT_HERE, "out of memory");
-	wire->transport = dial_and_wait(NULL, address, deadline_of(wire), error);
+	wire->transport =
+		dial_and_wait(NULL, plan->address, plan->options, plan->token != NULL, deadline_of(wire), error);
 	if (wire->transport == NULL)
 		fault_set(fault,
 			ironwal_error_get_code(error) == IRONWAL_ERR_INVALID_ARGUMENT ? FAULT_USAGE : FAULT_CONNECT,
@@ -37,7 +39,7 @@ int wire_fd(const struct wire *wire)
 
 int wire_flush(struct wire *wire, bool *ret_waits, struct fault *fault)
 {
-	while (wire->out_from < wire->out_to) {
+	while (wire->out_from < wire->out_to || transport_held(wire->transport) > 0) {
 		ssize_t count = wire->transport->ops->write(
 			wire->transport, wire->out + wire->out_from, wire->out_to - wire->out_from);
 		if (count < 0 && errno == EAGAIN) {
@@ -64,7 +66,7 @@ int wire_receive(struct wire *wire, struct fault *fault)
 	if (count == 0)
 		return fault_set(fault, FAULT_LOST, "a connection was lost: the server closed it");
 	wire->in_len += (size_t)count;
-	return (size_t)count == room;
+	return (size_t)count == room || transport_has_input(wire->transport);
 }
 
 void wire_taken(struct wire *wire, size_t count)
@@ -143,8 +145,8 @@ static int greet(struct wire *wire, const struct bench_plan *plan, struct server
 int wire_open(struct wire *wire, const struct bench_plan *plan, const struct target *target, size_t in_cap,
 	size_t out_cap, struct server_facts *ret_facts, struct fault *fault)
 {
-	if (out_cap < BENCH_REQUEST_OVERHEAD_BYTES)
-		out_cap = BENCH_REQUEST_OVERHEAD_BYTES;
+	if (out_cap < BENCH_REQUEST_OVERHEAD_BYTES + TOKEN_BYTES_MAX)
+		out_cap = BENCH_REQUEST_OVERHEAD_BYTES + TOKEN_BYTES_MAX;
 	*wire = (struct wire){
 		.target = target,
 		.timeout_ns = plan->timeout_ns,
@@ -156,7 +158,7 @@ int wire_open(struct wire *wire, const struct bench_plan *plan, const struct tar
 	int result = -1;
 	if (wire->in == NULL || wire->out == NULL)
 		fault_set(fault, FAULT_HERE, "out of memory");
-	else if (connect_to(wire, plan->address, fault) == 0)
+	else if (connect_to(wire, plan, fault) == 0)
 		result = greet(wire, plan, ret_facts, fault);
 	if (result != 0)
 		wire_close(wire);

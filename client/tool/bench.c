@@ -10,6 +10,7 @@
 
 #include "bench.h"
 #include "client_error.h"
+#include "client_token.h"
 #include "frame.h"
 #include "probe.h"
 
@@ -222,6 +223,15 @@ static int run(struct tool *tool, int argc, char **argv)
 		return tool_failed_here(tool, "out of memory");
 	bench->tool = tool;
 	int status = bench_options(bench, argc, argv);
+	ironwal_options options;
+	char *token = NULL;
+	if (status == TOOL_GO_ON) {
+		tool_client_options(tool, &options);
+		bench->plan.options = &options;
+		if (token_load(NULL, &options, &token, tool->error) != 0)
+			status = tool_failed(tool, "connect", NULL, NULL);
+		bench->plan.token = token;
+	}
 	if (status == TOOL_GO_ON) {
 		struct sigaction action = {.sa_handler = on_interrupt, .sa_flags = (int)SA_RESETHAND}, before;
 		raise_descriptor_limit();
@@ -232,6 +242,7 @@ static int run(struct tool *tool, int argc, char **argv)
 	crew_free(bench->crew);
 	requests_free(bench->requests);
 	free(bench);
+	token_free(token);
 	return status;
 }
 

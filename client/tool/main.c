@@ -9,7 +9,11 @@
 
 static const struct command *const commands[] = {&command_append, &command_get, &command_cat, &command_streams,
 	&command_info, &command_truncate, &command_segment_start, &command_sync, &command_ping, &command_stats,
-	&command_shard, &command_checkpoint, &command_prune, &command_bench};
+	&command_shard, &command_checkpoint, &command_prune,
+#ifdef IRONWAL_TLS
+	&command_token,
+#endif
+	&command_bench};
 #define COMMAND_COUNT (sizeof(commands) / sizeof(commands[0]))
 
 int tool_print_help(void)
@@ -21,8 +25,17 @@ int tool_print_help(void)
 		out_format("  %-14s %s\n", commands[i]->name, commands[i]->summary);
 	out_format("\n"
 		   "Options, before or after the command:\n"
-		   "  --connect ADDR   unix:PATH or tcp:HOST:PORT; else $IRONWAL_CONNECT, else " IRONWAL_DEFAULT_ADDRESS
-		   "\n"
+		   "  --connect ADDR   unix:PATH, tcp:HOST:PORT or tls:HOST:PORT; else $IRONWAL_CONNECT,\n"
+		   "                   else " IRONWAL_DEFAULT_ADDRESS "\n"
+		   "  --token-file FILE\n"
+		   "                   the token that the server asks for; else $IRONWAL_TOKEN_FILE\n"
+		   "  --allow-plain-token\n"
+		   "                   send it also where everyone on the way can read it\n"
+		   "  --tls-ca FILE    who may have signed the server's certificate; else $IRONWAL_TLS_CA,\n"
+		   "                   else those that this system trusts\n"
+		   "  --tls-cert FILE, --tls-key FILE\n"
+		   "                   our own certificate, if the server asks for one; else $IRONWAL_TLS_CERT\n"
+		   "                   and $IRONWAL_TLS_KEY\n"
 		   "  --timeout SEC    how long an answer may take; default 30; 0: no limit\n"
 		   "  --json           output (and errors) as JSON, one object a line\n"
 		   "  --help, --version\n\n"
@@ -33,21 +46,44 @@ int tool_print_help(void)
 	return EXIT_OK;
 }
 
+void tool_client_options(const struct tool *tool, ironwal_options *ret_options)
+{
+	const ironwal_options defaults = IRONWAL_OPTIONS_INIT;
+	*ret_options = defaults;
+	ret_options->timeout_ms = tool->timeout_ms;
+	ret_options->token_file = tool->token_file;
+	ret_options->allow_plain_token = tool->allow_plain_token;
+	ret_options->tls_ca_file = tool->tls_ca;
+	ret_options->tls_certificate_file = tool->tls_cert;
+	ret_options->tls_key_file = tool->tls_key;
+}
+
+static const char *connect_hint(const struct tool *tool)
+{
+	const ironwal_error *error = tool->error;
+	if (strstr(ironwal_error_message(error), "certificate is not accepted") != NULL)
+		return "--tls-ca or IRONWAL_TLS_CA names who has signed it";
+	if (ironwal_error_get_code(error) == IRONWAL_ERR_CONNECTION_LOST)
+		return "does it want TLS, as tls:HOST:PORT? --connect or IRONWAL_CONNECT names another address";
+	if (ironwal_error_get_code(error) == IRONWAL_ERR_PROTOCOL)
+		return "is it an ironwald that listens there? --connect or IRONWAL_CONNECT names another address";
+	if (ironwal_error_get_code(error) == IRONWAL_ERR_UNAUTHORIZED)
+		return "--token-file or IRONWAL_TOKEN_FILE names the file with your token";
+	if (ironwal_error_errno(error) == EACCES)
+		return "the rights of the socket and its directories say who may connect: ask whoever runs ironwald";
+	return "--connect or IRONWAL_CONNECT names another address";
+}
+
 int tool_connect(struct tool *tool)
 {
-	ironwal_options options = IRONWAL_OPTIONS_INIT;
-	options.timeout_ms = tool->timeout_ms;
+	ironwal_options options;
+	tool_client_options(tool, &options);
 	options.max_in_flight_bytes = 8u << 20; /* what append --lines holds in memory */
 	options.client_name = "ironwal/" IRONWAL_VERSION_STRING;
 	if (ironwal_connect(tool->address, &options, &tool->connection, tool->error) == 0)
 		return TOOL_GO_ON;
-	const char *hint = "--connect or IRONWAL_CONNECT names another address";
-	if (ironwal_error_get_code(tool->error) == IRONWAL_ERR_PROTOCOL)
-		hint = "is it an ironwald that listens there? --connect or IRONWAL_CONNECT names another address";
-	else if (ironwal_error_errno(tool->error) == EACCES)
-		hint = "the rights of the socket's directories say who may connect: ask whoever runs ironwald";
 	/* Without a connection, whatever the reason: the status that says so. */
-	int status = tool_failed(tool, "connect", NULL, hint);
+	int status = tool_failed(tool, "connect", NULL, connect_hint(tool));
 	return status == EXIT_USAGE ? EXIT_USAGE : EXIT_CONNECTION;
 }
 

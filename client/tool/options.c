@@ -84,6 +84,21 @@ int tool_option(struct tool *tool, int option)
 		return TOOL_GO_ON;
 	case OPTION_TIMEOUT:
 		return parse_timeout(tool, optarg);
+	case OPTION_TOKEN_FILE:
+		tool->token_file = optarg;
+		return TOOL_GO_ON;
+	case OPTION_ALLOW_PLAIN_TOKEN:
+		tool->allow_plain_token = true;
+		return TOOL_GO_ON;
+	case OPTION_TLS_CA:
+		tool->tls_ca = optarg;
+		return TOOL_GO_ON;
+	case OPTION_TLS_CERT:
+		tool->tls_cert = optarg;
+		return TOOL_GO_ON;
+	case OPTION_TLS_KEY:
+		tool->tls_key = optarg;
+		return TOOL_GO_ON;
 	case OPTION_JSON:
 		tool->json = true;
 		return TOOL_GO_ON;

@@ -38,8 +38,11 @@ struct command {
 
 struct tool {
 	const struct command *command;
-	char **argv;	     /* the command's: getopt is in the middle of it */
-	const char *address; /* NULL: the library's choice */
+	char **argv;		/* the command's: getopt is in the middle of it */
+	const char *address;	/* NULL: the library's choice */
+	const char *token_file; /* the same */
+	bool allow_plain_token;
+	const char *tls_ca, *tls_cert, *tls_key;
 	int64_t timeout_ms;
 	bool json;
 	ironwal *connection; /* after tool_connect */
@@ -48,17 +51,34 @@ struct tool {
 
 /* ---- options (options.c) ---- */
 
-enum { OPTION_CONNECT = 256, OPTION_TIMEOUT, OPTION_JSON, OPTION_HELP, OPTION_OWN /* a command's own begin here */ };
+enum {
+	OPTION_CONNECT = 256,
+	OPTION_TIMEOUT,
+	OPTION_JSON,
+	OPTION_HELP,
+	OPTION_TOKEN_FILE,
+	OPTION_ALLOW_PLAIN_TOKEN,
+	OPTION_TLS_CA,
+	OPTION_TLS_CERT,
+	OPTION_TLS_KEY,
+	OPTION_OWN /* a command's own begin here */
+};
 
 #define TOOL_OPTIONS                                                                                                   \
 	{"connect", required_argument, NULL, OPTION_CONNECT}, {"timeout", required_argument, NULL, OPTION_TIMEOUT},    \
-		{"json", no_argument, NULL, OPTION_JSON},                                                              \
+		{"json", no_argument, NULL, OPTION_JSON}, {"help", no_argument, NULL, OPTION_HELP},                    \
+		{"token-file", required_argument, NULL, OPTION_TOKEN_FILE},                                            \
+		{"allow-plain-token", no_argument, NULL, OPTION_ALLOW_PLAIN_TOKEN},                                    \
+		{"tls-ca", required_argument, NULL, OPTION_TLS_CA},                                                    \
+		{"tls-cert", required_argument, NULL, OPTION_TLS_CERT},                                                \
 	{                                                                                                              \
-		"help", no_argument, NULL, OPTION_HELP                                                                 \
+		"tls-key", required_argument, NULL, OPTION_TLS_KEY                                                     \
 	}
 
-/* The line of a help text that stands for them. */
-#define TOOL_OPTIONS_HELP "  --connect ADDR, --timeout SEC, --json, --help\n"
+/* The lines of a help text that stand for them. */
+#define TOOL_OPTIONS_HELP                                                                                              \
+	"  --connect ADDR, --timeout SEC, --json, --help\n"                                                            \
+	"  --token-file FILE, --allow-plain-token, --tls-ca FILE, --tls-cert FILE, --tls-key FILE\n"
 
 /* An option of a command: where what it says goes. */
 struct option_row {
@@ -108,6 +128,8 @@ int tool_check_count(const struct tool *tool, int count, int least, int most);
 /* ---- commands of commands, the connection (main.c) ---- */
 
 int tool_print_help(void);
+/* How the command line says that a connection is to be made. */
+void tool_client_options(const struct tool *tool, ironwal_options *ret_options);
 /* TOOL_GO_ON, or the exit status, with the error reported. */
 int tool_connect(struct tool *tool);
 /* For a command of commands, called "GROUP NAME": runs the one that the arguments name, with the options before it. */
@@ -185,6 +207,6 @@ int tool_cat(struct tool *tool, int argc, char **argv, bool of_shard);
 
 extern const struct command command_append, command_get, command_cat, command_streams, command_info, command_truncate,
 	command_segment_start, command_sync, command_ping, command_stats, command_shard, command_checkpoint,
-	command_prune, command_bench;
+	command_prune, command_bench, command_token;
 
 #endif

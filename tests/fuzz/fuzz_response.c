@@ -149,7 +149,7 @@ static void pipe_free(struct transport *transport)
 	pipe_of(transport)->freed = true;
 }
 
-static const struct transport_ops pipe_ops = {pipe_read, pipe_write, pipe_fd, pipe_free};
+static const struct transport_ops pipe_ops = {.read = pipe_read, .write = pipe_write, .fd = pipe_fd, .free = pipe_free};
 
 /* ---- a connection ------------------------------------------------------------------------------------------------ */
 

@@ -15,6 +15,7 @@ import sys
 import harness
 from harness import Daemon, Failed, cases_of, check, directory, same
 from ironwal_client import ServerError
+from tls_peer import Certificates
 
 PROGRAMS = {"poll": os.path.abspath(sys.argv.pop(1)), "uv": os.path.abspath(sys.argv.pop(1))}
 CONNECTIONS = 16
@@ -27,10 +28,16 @@ LINE = re.compile(r"stream (\S+): (\d+) entries, (\d+) reconnects, (\d+) settled
 class Server:
     """A daemon that comes back at the same address, on the same data."""
 
-    def __init__(self, place, tcp):
+    def __init__(self, place, kind="unix"):
         self.place = place
         self.port = None
-        if not tcp:
+        self.options = []
+        self.environment = dict(os.environ)
+        if kind == "tls":
+            certificates = Certificates(place)
+            self.options = certificates.options()
+            self.environment["IRONWAL_TLS_CA"] = certificates.path("ca")
+        if kind == "unix":
             self._start()
             self.address = "unix:" + self.daemon.unix
             return
@@ -47,10 +54,14 @@ class Server:
                 failure = error
         else:
             raise failure
-        self.address = "tcp:127.0.0.1:%d" % self.port
+        self.address = "%s:127.0.0.1:%d" % (kind, self.port)
 
     def _start(self):
-        self.daemon = Daemon(self.place, *(["--listen-tcp=127.0.0.1:%d" % self.port] if self.port else []))
+        listen = ["--listen-tcp=127.0.0.1:%d" % self.port] if self.port else []
+        self.daemon = Daemon(self.place, *listen, *self.options)
+
+    def client(self):
+        return self.daemon.client(unix=True)
 
     def kill_and_restart(self):
         self.daemon.kill()
@@ -71,6 +82,7 @@ def start(name, server, *args):
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        env=server.environment,
     )
 
 
@@ -113,15 +125,15 @@ def looked_at(client, streams, count):
     same(sorted(client.streams()), sorted(streams), "the streams")
 
 
-def killed(name, tcp):
+def killed(name, kind):
     streams = ["%s-%d" % (name, i) for i in range(CONNECTIONS)]
     kills = 0
-    with directory() as place, Server(place, tcp) as server:
+    with directory() as place, Server(place, kind) as server:
         program = start(name, server, CONNECTIONS, COUNT)
         try:
             while kills < KILLS and program.poll() is None:
                 enough = CONNECTIONS * COUNT * (kills + 1) // (KILLS + 1)
-                with server.daemon.client() as client:
+                with server.client() as client:
                     harness.eventually(
                         lambda: program.poll() is not None or written(client, streams) >= enough, "progress"
                     )
@@ -136,7 +148,7 @@ def killed(name, tcp):
         same(sorted(found), sorted(streams), "what is reported")
         for stream in streams:
             same(found[stream][0], COUNT, "entries reported of " + stream)
-        with server.daemon.client() as client:
+        with server.client() as client:
             looked_at(client, streams, COUNT)
     reconnects, settled = (sum(found[stream][i] for stream in streams) for i in (1, 2))
     check(kills >= KILLS_LEAST, "it was done after %d kills", kills)
@@ -147,45 +159,53 @@ def killed(name, tcp):
 
 
 def test_poll_unix():
-    return killed("poll", False)
+    return killed("poll", "unix")
 
 
 def test_poll_tcp():
-    return killed("poll", True)
+    return killed("poll", "tcp")
+
+
+def test_poll_tls():
+    return killed("poll", "tls")
 
 
 def test_uv_unix():
-    return killed("uv", False)
+    return killed("uv", "unix")
 
 
 def test_uv_tcp():
-    return killed("uv", True)
+    return killed("uv", "tcp")
+
+
+def test_uv_tls():
+    return killed("uv", "tls")
 
 
 def test_again_on_what_is_there():
     """All of it is a Conflict: compared, and found to be its own."""
-    with directory() as place, Server(place, False) as server:
+    with directory() as place, Server(place) as server:
         for name in PROGRAMS:
             streams = ["%s-%d" % (name, i) for i in range(3)]
             same(reported(ended(start(name, server, 3, 50, 30), 0)[0]), dict.fromkeys(streams, (50, 0, 0)), "once")
             found = reported(ended(start(name, server, 3, 60, 30), 0)[0])
             for stream in streams:
                 check(found[stream] == (60, 0, 50), "again: %s: %r", stream, found[stream])
-        with server.daemon.client() as client:
+        with server.client() as client:
             looked_at(client, ["%s-%d" % (name, i) for name in PROGRAMS for i in range(3)], 60)
         server.daemon.stopped_well()
 
 
 def test_another_writer_is_noticed():
-    with directory() as place, Server(place, False) as server:
+    with directory() as place, Server(place) as server:
         for name in PROGRAMS:
             stream = name + "-0"
-            with server.daemon.client() as client:
+            with server.client() as client:
                 client.append(stream, b"of somebody else")
             _, err = ended(start(name, server, 1, 10), 1)
             check("somebody else" in err, "what it says: %r", err)
             # Those in flight behind it may be there, each at its id.
-            with server.daemon.client() as client:
+            with server.client() as client:
                 for id, entry in client.scan(stream):
                     same(entry, b"of somebody else" if id == 0 else b"%s %d" % (stream.encode(), id), "entry %d" % id)
         server.daemon.stopped_well()

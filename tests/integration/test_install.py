@@ -66,6 +66,7 @@ class Installed:
             PKG_CONFIG_SYSROOT_DIR=root,
             LD_LIBRARY_PATH=self.lib,
         )
+        self.tls = options["tls"] != "disabled"  # where it is found: the daemon needs it in any case
         # A program of a sanitizer's library needs that sanitizer, too.
         self.sanitize = options["b_sanitize"]
         self.flags = [] if self.sanitize == "none" else ["-fsanitize=" + self.sanitize, "-g"]
@@ -165,8 +166,9 @@ def test_exports_are_the_map_and_the_headers():
     same(re.findall(r"\(SONAME\).*\[(.*)\]", said("readelf", "-d", it.library())), ["libironwal.so.0"], "soname")
     if it.sanitize == "none":
         ours = [name for name in needed(it.library()) if not re.match(r"(libc|ld-linux.*)\.so", name)]
-        same(ours, ["libxxhash.so.0"], "libraries that it needs")
-    same(it.pkg_config("--print-requires-private", "ironwal"), ["libxxhash"], "what it needs for static linking")
+        same(sorted(ours), sorted(["libxxhash.so.0"] + (["libcrypto.so.3", "libssl.so.3"] if it.tls else [])), "libraries that it needs")
+    private = [word for word in it.pkg_config("--print-requires-private", "ironwal") if re.match("[a-z]", word)]
+    same(private, ["libxxhash"] + (["openssl"] if it.tls else []), "what it needs for static linking")
     return "%d functions" % len(listed)
 
 
@@ -455,9 +457,9 @@ def missing(part):
         if installed().sanitize != "none":
             return "the sanitizers' libraries are shared"
         with tempfile.NamedTemporaryFile() as output:
-            command = [CC, "-x", "c", "-", "-x", "none", "-static", "-lxxhash", "-o", output.name]
+            command = [CC, "-x", "c", "-", "-x", "none", "-static", "-lxxhash", *(["-lssl", "-lcrypto"] if installed().tls else []), "-o", output.name]
             if subprocess.run(command, input="int main(void) { return 0; }", text=True, capture_output=True).returncode:
-                return "there are no static libraries of the C library and of xxHash"
+                return "there are no static libraries of the C library, of xxHash and of OpenSSL"
     return None
 
 

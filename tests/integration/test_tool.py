@@ -30,7 +30,7 @@ OK, FAILED, USAGE, CONNECTION = 0, 1, 2, 3
 
 
 def environment(**more):
-    env = {k: v for k, v in os.environ.items() if k != "IRONWAL_CONNECT"}
+    env = {k: v for k, v in os.environ.items() if not k.startswith("IRONWAL_")}
     env.update(more)
     return env
 
@@ -445,7 +445,7 @@ class WithoutServer(unittest.TestCase):
             shutil.copy(IRONWAL, program)
             for args, connect, expect, pattern in (
                     (["ping"], "unix:" + closed + "/socket", CONNECTION,
-                     "^ironwal: connect: .*Permission denied.*; the rights of the socket's directories say"),
+                     "^ironwal: connect: .*Permission denied.*; the rights of the socket and its directories say"),
                     (["ping"], "tcp:127.0.0.1:1", CONNECTION, "does ironwald run.*; --connect or IRONWAL_CONNECT"),
                     (["ping"], "tcp:127.0.0.1:123456", USAGE, "a port is a number from 1 to 65535.*; --connect or"),
                     (["ping"], "unix:" + "x" * 200, USAGE, "the path of a Unix socket has 1 to .*; --connect or"),
@@ -491,7 +491,7 @@ class WithoutServer(unittest.TestCase):
 
         for said, pattern in ((b"HTTP/1.1 400 Bad Request\r\n\r\n", r"\(Protocol.*; is it an ironwald that listens"),
                               (b"\0\0\0\1\xc1", r"\(Protocol.*; is it an ironwald that listens"),
-                              (b"", r"\(ConnectionLost.*; --connect or")):
+                              (b"", r"\(ConnectionLost.*; does it want TLS, as tls:HOST:PORT\? --connect or")):
             server = threading.Thread(target=answer, args=(said,))
             server.start()
             err = run("ping", connect=address, expect=CONNECTION)[1]

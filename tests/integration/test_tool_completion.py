@@ -78,9 +78,9 @@ class WithoutServer(unittest.TestCase):
                 self.assertEqual(found, [COMPLETION])
 
     def test_addresses(self):
-        self.assertEqual(offered("ironwal --connect "), ["unix:", "tcp:127.0.0.1:7411", "tcp:localhost:"])
+        self.assertEqual(offered("ironwal --connect "), ["unix:", "tcp:127.0.0.1:7411", "tcp:localhost:", "tls:"])
         self.assertEqual(offered("ironwal --connect u"), ["unix:"])
-        self.assertEqual(offered("ironwal info --connect=t"), ["tcp:127.0.0.1:7411", "tcp:localhost:"])
+        self.assertEqual(offered("ironwal info --connect=t"), ["tcp:127.0.0.1:7411", "tcp:localhost:", "tls:"])
         # What is before the last ':' is not for bash to replace.
         self.assertEqual(offered("ironwal --connect tcp:127.0.0.1:"), ["7411"])
 

@@ -131,6 +131,16 @@ $ ironwal ping
 ironwald/0.1.0 at unix:{x} answered in {n} ms (sync_mode strict, compression none)
 $ ironwal ping --json
 {"server":"ironwald/0.1.0","address":"unix:{x}","protocol":1,"shard_count":4,{x},"sync_mode":"strict","compression":"none","ms":{n}}
+$ ironwal token a.token billing read,append 'orders/*' 'b%20*' | sed 's/[0-9a-f]\{64\}/HEX/'
+sha256:HEX billing read,append orders/* b%20*
+$ ironwal --json token b.token ops admin '*' | sed 's/[0-9a-f]\{64\}/HEX/'
+{"file":"b.token","line":"sha256:HEX ops admin *"}
+$ ironwal token a.token billing read '*'
+ironwal: cannot make a.token: File exists
+[1]
+$ ls -l a.token | cut -c 1-10 && wc -c <a.token
+-rw-------
+45
 $ ironwal stats
 server
   version         0.1.0
@@ -401,7 +411,8 @@ class Manual(unittest.TestCase):
         with open(os.path.join(SOURCE, "client/ironwal.1")) as file:
             text = file.read()
         synopsis = text[text.index(".Sh SYNOPSIS"):text.index(".Sh DESCRIPTION")].split("\n.Nm\n")[2:]
-        common = {"connect", "timeout", "json", "help"}
+        common = {"connect", "timeout", "json", "help", "token-file", "allow-plain-token", "tls-ca",
+                  "tls-cert", "tls-key"}
         for command in all_commands():
             if command == BENCH:
                 continue

@@ -365,7 +365,8 @@ static int listen_on(unsigned last_byte, int backlog, uint16_t *port)
 /* As dial_start leaves it, with these addresses in place of those of a resolver. */
 static void dial_list(struct dial *dial, struct addrinfo *infos, unsigned count, uint64_t deadline_ns)
 {
-	cr_assert(dial_start(dial, "tcp:127.0.0.1:1", deadline_ns, err) == 0);
+	const ironwal_options options = IRONWAL_OPTIONS_INIT;
+	cr_assert(dial_start(dial, NULL, "tcp:127.0.0.1:1", &options, deadline_ns, err) == 0);
 	freeaddrinfo(dial->list);
 	for (unsigned i = 0; i < count; i++)
 		infos[i].ai_next = i + 1 < count ? &infos[i + 1] : NULL;
@@ -409,7 +410,8 @@ Test(client_connect, every_address_is_tried)
 	cr_assert(finish(&dial) == DIAL_CONNECTED, "%s", ironwal_error_message(err));
 	/* Two were left when it came to the one that swallows: it had about half of the time. */
 	cr_assert(clock_now_ns() - begin_ns >= 900 * NS_PER_MS);
-	close(dial_take(&dial));
+	close(dial.fd);
+	dial.fd = -1;
 	dial_end(&dial);
 
 	/* Those that fail, one after the other; the last one's error is told. */
