@@ -201,6 +201,7 @@ int engine_close(struct engine *engine, struct error *err)
 	chores_drain(engine->filler);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		spare_drop(engine->writers[i]);
+	chores_drain(engine->maker);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		if (writer_settle(engine->writers[i], result == 0 ? err : NULL) != 0)
 			result = -1;

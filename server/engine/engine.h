@@ -205,8 +205,8 @@ enum read_result engine_read(struct engine *engine, struct stream *stream, struc
 
 /* ---- tests: one thread, any order ------------------------------------------------------------------------------ */
 
-/* Only with no_threads. Step `which` of engine_step_count (writers, the filler, the deleter, the checkpointer, the maker): does
- * one round of its work without waiting; true if there was any. */
+/* Only with no_threads. Step `which` of engine_step_count (writers, the filler, the deleter, the checkpointer, the
+ * maker): does one round of its work without waiting; true if there was any. */
 unsigned engine_step_count(struct engine *engine);
 bool engine_step(struct engine *engine, unsigned which);
 

@@ -36,6 +36,7 @@ struct engine {
 	struct open_cache *open_cache;
 	struct block_cache *block_cache;
 	struct block_maps *block_maps;
+	atomic_uint_least64_t no_room_ns; /* when the disk was last found full; 0: it was not */
 	struct chores *filler, *keeper, *maker;
 	struct io_file *lock;
 	struct recovery_stats recovery;

@@ -242,8 +242,10 @@ void plan_fail(struct writer *writer, struct plan *plan, int r, const char *what
 	if (plan->fresh)
 		tail_discard(writer, plan);
 	plan->has_frame = false;
-	if (r == -ENOSPC || r == -EDQUOT)
+	if (r == -ENOSPC || r == -EDQUOT) {
 		STAT_ADD(writer, no_space_errors, 1);
+		tail_give_back_room(writer);
+	}
 	if (plan->error)
 		return;
 	if (r != -EBADMSG) {

@@ -220,6 +220,7 @@ int journal_write(struct journal *journal)
 		struct iovec over = {(void *)zeros, sizeof(zeros)};
 		int back = half->end < half->prepared ? journal->io->ops->pwritev(half->file, &over, 1, half->end)
 						      : journal->io->ops->truncate(half->file, half->end);
+		journal->wanted = JOURNAL_SOFT_BYTES; /* it need not grow to go on */
 		return back == 0 ? r : -EIO;
 	}
 	if (r != 0)

@@ -535,9 +535,11 @@ int recovery_run(struct engine *engine, struct error *err)
 {
 	struct root root = {0};
 	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &root);
-	int result = r == 0 ? recover_all(engine, &root, err) : error_set_io(err, -r, "list", "the data directory");
-	for (size_t i = 0; i < root.spares.count && result == 0; i++)
+	/* First, as their room may be needed. One that had become a segment, and its name was lost, is none any more.
+	 */
+	for (size_t i = 0; i < root.spares.count; i++)
 		(void)engine->io->ops->unlink(engine->io, root.spares.items[i]);
+	int result = r == 0 ? recover_all(engine, &root, err) : error_set_io(err, -r, "list", "the data directory");
 	if (result == 0)
 		result = remove_journals(engine, &root.journals, err);
 	root_free(&root);

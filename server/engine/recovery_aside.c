@@ -145,6 +145,31 @@ static int copy_to(struct judge *judge, struct io_file *to)
 	return r;
 }
 
+/* An earlier start, which did not come to its end, may have kept the same. 1: so it is. */
+static int is_kept(struct judge *judge, const char *path)
+{
+	struct io *io = judge->engine->io;
+	struct io_file *file;
+	uint64_t size, last;
+	int r = io->ops->open(io, path, IO_READ, &file);
+	if (r != 0)
+		return r;
+	r = io->ops->size(file, &size);
+	if (r == 0)
+		r = scan_zeros(&judge->window, 0, &last);
+	bool same = r == 0 && size == last;
+	for (uint64_t at = 0; r == 0 && same && at < last; at += sizeof(judge->chunk)) {
+		size_t len = last - at < sizeof(judge->chunk) ? (size_t)(last - at) : sizeof(judge->chunk);
+		const uint8_t *bytes;
+		r = window_need(&judge->window, at, len, &bytes);
+		ssize_t got = r == 0 ? io->ops->pread(file, judge->chunk, len, at, 0) : 0;
+		r = r == 1 ? -EIO : got < 0 ? (int)got : r;
+		same = r == 0 && (size_t)got == len && memcmp(bytes, judge->chunk, len) == 0;
+	}
+	io->ops->close(file);
+	return r == 0 ? same : r;
+}
+
 int judge_set_copy_aside(struct judge *judge)
 {
 	struct io *io = judge->engine->io;
@@ -156,6 +181,10 @@ int judge_set_copy_aside(struct judge *judge)
 	for (unsigned n = 0; n < 1000 && r == -EEXIST; n++) { /* it may have happened before */
 		(void)snprintf(path + len, sizeof(path) - (size_t)len, n > 0 ? "%s.%u" : "%s", TORN_ENDING, n);
 		r = io->ops->open(io, path, IO_WRITE | IO_CREATE | IO_EXCLUSIVE, &copy);
+		int kept = r == -EEXIST ? is_kept(judge, path) : 0;
+		if (kept == 1)
+			return 0;
+		r = kept < 0 ? kept : r;
 	}
 	if (r == 0) {
 		r = copy_to(judge, copy);

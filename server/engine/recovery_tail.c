@@ -22,6 +22,8 @@
 #include "log.h"
 #include "recovery_judge.h"
 
+#define PAGE_BYTES 4096u
+
 static void tell(const struct judge *judge, enum finding_kind kind, uint64_t next_id)
 {
 	char path[SEGMENT_PATH_MAX];
@@ -247,6 +249,14 @@ static int write_again(struct judge *judge, bool *ret_rewritten)
 	return 0;
 }
 
+/* What was made ahead of the end, which is up to a whole segment. If it cannot be cut, the zeros do no harm. */
+static void give_back_room(struct judge *judge)
+{
+	uint64_t end = align_up(judge->at.offset, PAGE_BYTES);
+	if (judge->size > end && judge->engine->io->ops->truncate(judge->file, end) == 0)
+		judge->size = end;
+}
+
 static void accept(struct judge *judge)
 {
 	struct segment *segment = judge->segment;
@@ -366,6 +376,7 @@ static int act(struct judge *judge, bool *ret_rewritten)
 		return drop_empty(judge);
 	if (write_again(judge, ret_rewritten) != 0)
 		return -1;
+	give_back_room(judge);
 	accept(judge);
 	return 0;
 }

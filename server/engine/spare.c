@@ -16,16 +16,18 @@
 #define PIECE_BYTES (2u << 20)
 /* It is not made unless the disk has so many times its size. */
 #define ROOM_FACTOR 8
+/* When none could be made, or it was in the way, the next one is not tried at once. */
+#define PAUSE_NS UINT64_C(5000000000)
 
-enum state { MAKING, READY, GAVE_UP };
+enum state { MAKING, READY, GAVE_UP, DROPPED };
 
 struct spare {
 	struct chore chore;
 	struct writer *writer;
 	uint64_t bytes, made_bytes;
 	struct io_file *file; /* while it is made */
+	bool cached;	      /* the file system writes only through its cache */
 	atomic_int state;
-	atomic_bool cancelled;
 	atomic_int refs; /* the writer's and the chore's */
 };
 
@@ -51,11 +53,12 @@ static void unref(struct spare *spare)
 static int begin(struct spare *spare, struct io *io, const char *path)
 {
 	struct io_space space;
+	int flags = IO_WRITE | IO_CREATE | (spare->cached ? 0 : IO_UNCACHED);
 	int r = io->ops->space(io, &space);
 	if (r == 0 && space.free_bytes / ROOM_FACTOR < spare->bytes)
 		r = -ENOSPC;
 	if (r == 0)
-		r = io->ops->open(io, path, IO_WRITE | IO_CREATE | IO_UNCACHED, &spare->file);
+		r = io->ops->open(io, path, flags, &spare->file);
 	if (r == 0)
 		r = io->ops->truncate(spare->file, 0);
 	if (r == 0)
@@ -64,45 +67,47 @@ static int begin(struct spare *spare, struct io *io, const char *path)
 }
 
 /* 1: there is more to do. */
-static int make_piece(struct spare *spare)
+static int make_piece(struct spare *spare, const char *path)
 {
 	static const _Alignas(IO_UNCACHED_ALIGN) uint8_t zeros[PIECE_BYTES];
 	struct io *io = spare->writer->engine->io;
-	char path[PATH_MAX_BYTES];
-	path_of(spare->writer, path);
 	int r = spare->file ? 0 : begin(spare, io, path);
 	uint64_t left = spare->bytes - spare->made_bytes;
 	struct iovec iov = {(void *)zeros, left < PIECE_BYTES ? (size_t)left : PIECE_BYTES};
 	if (r == 0)
 		r = io->ops->pwritev(spare->file, &iov, 1, spare->made_bytes);
+	if (r == -EINVAL && !spare->cached) { /* it wants another alignment */
+		io->ops->close(spare->file);
+		spare->file = NULL;
+		spare->made_bytes = 0;
+		spare->cached = true;
+		return 1;
+	}
 	if (r == 0)
 		r = io->ops->sync(spare->file);
 	spare->made_bytes += iov.iov_len;
-	if (r == 0 && spare->made_bytes < spare->bytes)
-		return 1;
-	return r;
+	return r == 0 && spare->made_bytes < spare->bytes ? 1 : r;
 }
 
 static enum chore_result run(struct chore *chore)
 {
 	struct spare *spare = (struct spare *)chore;
 	struct engine *engine = spare->writer->engine;
-	int r = 1;
-	while (r == 1 && !atomic_load(&spare->cancelled) && !atomic_load(&engine->abandoned))
-		r = make_piece(spare);
+	char path[PATH_MAX_BYTES];
+	path_of(spare->writer, path);
+	int r = 1, making = MAKING;
+	while (r == 1 && atomic_load(&spare->state) == MAKING && !atomic_load(&engine->abandoned))
+		r = make_piece(spare, path);
 	if (spare->file)
 		engine->io->ops->close(spare->file);
 	spare->file = NULL;
-	if (r == 0)
+	bool kept = atomic_compare_exchange_strong(&spare->state, &making, r == 0 ? READY : GAVE_UP) && r == 0;
+	if (kept)
 		count_add(&engine->bytes_filled, spare->bytes);
 	else if (r < 0)
 		log_debug("engine", "writer %u: no spare segment (%s)", spare->writer->index, error_errno_name(-r));
-	if (r != 0 && !atomic_load(&engine->abandoned)) {
-		char path[PATH_MAX_BYTES];
-		path_of(spare->writer, path);
+	if (!kept && !atomic_load(&engine->abandoned))
 		(void)engine->io->ops->unlink(engine->io, path);
-	}
-	atomic_store(&spare->state, r == 0 ? READY : GAVE_UP);
 	unref(spare);
 	return CHORE_DONE;
 }
@@ -110,19 +115,23 @@ static enum chore_result run(struct chore *chore)
 /* ---- the writer's -------------------------------------------------------------------------------------------------
  */
 
-/* True: the writer's spare is there, as a struct. One that was given up is forgotten. */
-static bool look(struct writer *writer)
+static uint64_t now_ns(const struct writer *writer)
 {
-	if (writer->spare && atomic_load(&writer->spare->state) == GAVE_UP) {
-		unref(writer->spare);
-		writer->spare = NULL;
-	}
-	return writer->spare != NULL;
+	return writer->engine->io->ops->monotonic_ns(writer->engine->io);
+}
+
+static void forget(struct writer *writer)
+{
+	unref(writer->spare);
+	writer->spare = NULL;
+	writer->spare_after_ns = now_ns(writer) + PAUSE_NS;
 }
 
 void spare_want(struct writer *writer, uint64_t bytes)
 {
-	if (look(writer))
+	if (writer->spare && atomic_load(&writer->spare->state) == GAVE_UP)
+		forget(writer);
+	if (writer->spare || now_ns(writer) < writer->spare_after_ns)
 		return;
 	struct spare *spare = calloc(1, sizeof(*spare));
 	if (!spare)
@@ -131,7 +140,6 @@ void spare_want(struct writer *writer, uint64_t bytes)
 	spare->writer = writer;
 	spare->bytes = bytes;
 	atomic_init(&spare->state, MAKING);
-	atomic_init(&spare->cancelled, false);
 	atomic_init(&spare->refs, 2);
 	writer->spare = spare;
 	chores_add(writer->engine->maker, &spare->chore);
@@ -139,14 +147,17 @@ void spare_want(struct writer *writer, uint64_t bytes)
 
 int spare_take(struct writer *writer, const char *path, uint64_t *ret_bytes)
 {
-	if (!look(writer) || atomic_load(&writer->spare->state) != READY)
+	if (!writer->spare || atomic_load(&writer->spare->state) != READY)
 		return -ENOENT;
 	struct io *io = writer->engine->io;
 	char from[PATH_MAX_BYTES];
 	path_of(writer, from);
 	int r = io->ops->rename(io, from, path);
-	if (r != 0)
+	if (r != 0) { /* whatever is the matter with it: another one is made, some time */
+		(void)io->ops->unlink(io, from);
+		forget(writer);
 		return r;
+	}
 	*ret_bytes = writer->spare->bytes;
 	unref(writer->spare);
 	writer->spare = NULL;
@@ -159,12 +170,11 @@ void spare_drop(struct writer *writer)
 		return;
 	struct engine *engine = writer->engine;
 	char path[PATH_MAX_BYTES];
+	int making = MAKING;
 	path_of(writer, path);
-	atomic_store(&writer->spare->cancelled, true);
-	if (atomic_load(&writer->spare->state) == MAKING)
-		chores_drain(engine->maker);
-	if (atomic_load(&writer->spare->state) == READY && !atomic_load(&engine->abandoned))
+	/* What is being made is unlinked by its maker, before the next one of that name is begun. */
+	if (!atomic_compare_exchange_strong(&writer->spare->state, &making, DROPPED) && making == READY &&
+		!atomic_load(&engine->abandoned))
 		(void)engine->io->ops->unlink(engine->io, path);
-	unref(writer->spare);
-	writer->spare = NULL;
+	forget(writer);
 }

@@ -30,7 +30,7 @@ void spare_want(struct writer *writer, uint64_t bytes);
 /* Moves it to path, where nothing is. *ret_bytes: its size. 0; -ENOENT: there is none that is ready; or another
  * negative errno. */
 int spare_take(struct writer *writer, const char *path, uint64_t *ret_bytes);
-/* Gives its room back, if it is ready or under way. */
+/* Gives its room back: at once if it is ready, soon if it is being made. Another one is made some seconds later. */
 void spare_drop(struct writer *writer);
 
 #endif

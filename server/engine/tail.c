@@ -15,6 +15,8 @@
 /* A stream that writes so much in a segment, and so much a second, gets a spare next. */
 #define FAST_BYTES (4u << 20)
 #define FAST_BYTES_PER_S (UINT64_C(8) << 20)
+/* Where the disk was full so recently, none is made. */
+#define NO_ROOM_NS UINT64_C(10000000000)
 /* Index points are saved in pieces: one piece for about a MiB of frames. */
 #define INDEX_SAVE_POINTS 16u
 
@@ -234,15 +236,28 @@ void tail_trim_all(struct writer *writer)
 			trim(writer, writer->roomy[i]);
 }
 
-static void note_roomy(struct writer *writer, struct stream *stream)
+void tail_give_back_room(struct writer *writer)
+{
+	struct io *io = writer->engine->io;
+	atomic_store(&writer->engine->no_room_ns, io->ops->monotonic_ns(io));
+	spare_drop(writer);
+	for (unsigned i = 0; i < ROOMY_MAX; i++)
+		if (writer->roomy[i] && !writer->roomy[i]->group_first)
+			trim(writer, writer->roomy[i]);
+}
+
+/* A place among those that hold much room. NULL: all are taken by streams that this group writes to. */
+static struct stream **roomy_place(struct writer *writer, struct stream *stream)
 {
 	for (unsigned i = 0; i < ROOMY_MAX; i++)
 		if (writer->roomy[i] == stream)
-			return;
-	struct stream **place = &writer->roomy[writer->roomy_next++ % ROOMY_MAX];
-	if (*place)
-		trim(writer, *place);
-	*place = stream;
+			return &writer->roomy[i];
+	for (unsigned i = 0; i < ROOMY_MAX; i++) {
+		struct stream **place = &writer->roomy[writer->roomy_next++ % ROOMY_MAX];
+		if (!*place || !(*place)->group_first)
+			return place;
+	}
+	return NULL;
 }
 
 /* A spare takes the segment's name. 0: there is none; else its size. */
@@ -251,26 +266,45 @@ static uint64_t take_spare(struct writer *writer, struct segment *segment)
 	struct io *io = writer->engine->io;
 	char path[SEGMENT_PATH_MAX];
 	uint64_t bytes = 0;
+	struct stream **place = roomy_place(writer, segment->stream);
 	segment_path(segment, path);
-	if (io->ops->exists(io, path) != 0 || spare_take(writer, path, &bytes) != 0)
+	if (!place || io->ops->exists(io, path) != 0 || spare_take(writer, path, &bytes) != 0)
 		return 0;
-	note_roomy(writer, segment->stream);
+	if (*place && *place != segment->stream)
+		trim(writer, *place);
+	*place = segment->stream;
 	return bytes;
+}
+
+/* How long the next segment will be, if it is like this one. */
+static uint64_t spare_bytes_for(const struct writer *writer, const struct tail *tail)
+{
+	const struct engine_options *options = &writer->engine->options;
+	uint64_t bytes = room_max(writer);
+	if (options->max_entries_per_segment > 0 && tail->entries > 0) {
+		uint64_t each = tail->written / tail->entries + 1;
+		if (each < bytes / options->max_entries_per_segment)
+			bytes = each * options->max_entries_per_segment;
+		bytes = align_up(bytes, PAGE_BYTES);
+	}
+	return bytes < SPARE_MAX_BYTES ? bytes : SPARE_MAX_BYTES;
 }
 
 static void want_spare(struct writer *writer, struct tail *tail)
 {
-	struct io *io = writer->engine->io;
-	uint64_t max = room_max(writer), bytes = max < SPARE_MAX_BYTES ? max : SPARE_MAX_BYTES;
-	if (max < SPARE_MIN_BYTES)
+	struct engine *engine = writer->engine;
+	uint64_t now = engine->io->ops->monotonic_ns(engine->io), bytes = spare_bytes_for(writer, tail);
+	uint64_t no_room_ns = atomic_load(&engine->no_room_ns);
+	if (no_room_ns != 0 && now - no_room_ns < NO_ROOM_NS) {
+		spare_drop(writer);
 		return;
-	uint64_t now = io->ops->monotonic_ns(io), least = max / 4 < FAST_BYTES ? max / 4 : FAST_BYTES;
+	}
 	if (tail->began_ns == 0) {
 		tail->began_ns = now;
 		tail->began_at = tail->written;
 	}
 	uint64_t written = tail->written - tail->began_at;
-	if (!tail->fast && written < least)
+	if (bytes < SPARE_MIN_BYTES || (!tail->fast && written < (bytes / 4 < FAST_BYTES ? bytes / 4 : FAST_BYTES)))
 		return;
 	tail->fast = (now - tail->began_ns) / 1000000 <= written * 1000 / FAST_BYTES_PER_S;
 	if (tail->fast)
@@ -409,11 +443,11 @@ int tail_reserve(struct writer *writer, struct segment *segment, struct tail *ta
 	uint64_t ahead = tail->written / 8 < FILL_MIN_SEGMENT ? tail->written / 8 : FILL_MIN_SEGMENT;
 	uint64_t to = align_up(end + ahead, PAGE_BYTES);
 	r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
-	if (r == -ENOSPC && writer->spare) {
-		spare_drop(writer);
+	if (r == -ENOSPC || r == -EDQUOT) {
+		tail_give_back_room(writer);
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	}
-	if (r == -ENOSPC && to > align_up(end, PAGE_BYTES)) {
+	if ((r == -ENOSPC || r == -EDQUOT) && to > align_up(end, PAGE_BYTES)) {
 		to = align_up(end, PAGE_BYTES);
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	}
@@ -448,10 +482,10 @@ void tail_fill_ahead(struct writer *writer, struct stream *stream)
 		return;
 	uint64_t chunk = tail->written < FILL_MAX_BYTES ? align_up(tail->written, PAGE_BYTES) : FILL_MAX_BYTES;
 	uint64_t max = room_max(writer);
-	if (tail->prepared - tail->written >= chunk / 2 || tail->prepared >= max)
-		return;
 	/* It begins behind what the next groups will use while it is at work. */
-	uint64_t from = tail->prepared, to = from + chunk;
+	uint64_t from = tail->prepared > tail->written ? tail->prepared : tail->written, to = from + chunk;
+	if (from - tail->written >= chunk / 2 || from >= max)
+		return;
 	if (to > max)
 		to = max;
 	if (to > from)

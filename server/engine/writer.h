@@ -64,6 +64,7 @@ struct writer {
 	uint64_t group_ops;
 	struct stream *dirty;		 /* streams with bytes that are not durable */
 	uint32_t pinned, pinned_max;	 /* descriptors held because their bytes are not durable */
+	uint64_t spare_after_ns;	 /* no spare is made before */
 	struct spare *spare;		 /* NULL: none */
 	struct stream *roomy[ROOMY_MAX]; /* whose active segment was a spare, the next to be trimmed at roomy_next */
 	uint32_t roomy_next;
@@ -150,6 +151,8 @@ void tail_fill_ahead(struct writer *writer, struct stream *stream);
 
 /* Gives back the room that was made ahead for the streams that got a spare. */
 void tail_trim_all(struct writer *writer);
+/* The disk is full: the spare goes, and that room, but for the streams of the group. */
+void tail_give_back_room(struct writer *writer);
 
 /* Ends what is under way in the background for the tail, and forgets it. */
 void tail_end(struct tail *tail);

@@ -99,6 +99,29 @@ SPARE_TEST(a_clean_stop_gives_back_the_room)
 	check("a", 30);
 }
 
+SPARE_TEST(a_start_behind_a_crash_gives_it_back_too)
+{
+	append("a", 0, 12);
+	const char *path = fixture_file(&f, "a", ".wal", 1);
+	cr_assert(sim_file_size(f.io, path) > (int64_t)f.options.max_segment_size);
+	fixture_restart(&f);
+	cr_assert(sim_file_size(f.io, path) < 3 * (int64_t)LEN);
+	check("a", 12);
+	append("a", 12, 30);
+	check("a", 30);
+}
+
+SPARE_TEST(a_short_segment_gets_a_short_one)
+{
+	fixture_die(&f);
+	f.options.max_segment_size = 64 << 20;
+	f.options.max_entries_per_segment = 10;
+	fixture_open(&f);
+	append("a", 0, 8);
+	cr_assert(
+		is_there() && sim_file_size(f.io, SPARE) <= 12 * (int64_t)LEN, "%ld", (long)sim_file_size(f.io, SPARE));
+}
+
 /* More than a writer may have at a time: the oldest is cut to what it holds. */
 SPARE_TEST(few_streams_hold_much_room)
 {
