@@ -20,11 +20,17 @@ static bool let_in(struct call *call, struct span token)
 	struct session *session = conn_user(call->conn);
 	struct error err;
 	const struct transport_peer *peer = conn_peer_id(call->conn);
+	const struct token *before = session->token;
 	if (auth_check(call->net->auth, peer, token, clock_now_ns(), &session->token, &err) != 0) {
 		call_fail_connection(call, &err);
 		return false;
 	}
+	if (session->token == before)
+		return true;
 	log_info("net", "%s: is %s", peer->text, session->token->name);
+	/* What waits was asked for with the other one, and a reload looks at this one only. */
+	if (before != NULL)
+		waiters_wake_owner(call->net->waiters, &session->waiting);
 	return true;
 }
 

@@ -119,7 +119,7 @@ static int bio_read(BIO *bio, char *bytes, int len)
 {
 	struct tls_conn *conn = BIO_get_data(bio);
 	BIO_clear_retry_flags(bio);
-	if (conn->fed_len == 0) {
+	if (conn->fed_len == 0 || conn->key_updates > TLS_KEY_UPDATES_MAX) {
 		BIO_set_retry_read(bio);
 		return -1;
 	}

@@ -22,6 +22,9 @@
 /* What a peer may make us hold: unread bytes of its handshake; what it does not take of what it asked for. */
 #define TLS_HELD_BYTES_MAX ((size_t)256 * 1024)
 
+/* So many times a peer may change its keys without a word. */
+#define TLS_KEY_UPDATES_MAX 16
+
 struct tls_conn {
 	struct transport base;
 	struct transport *under;
@@ -34,10 +37,11 @@ struct tls_conn {
 	struct tls_conn *next, *prev; /* of the queue */
 
 	/* input */
-	bool wanted;	    /* the connection reads */
-	bool under_reading; /* so does the socket */
-	bool peer_ended;    /* by close_notify */
-	const uint8_t *fed; /* encrypted bytes that OpenSSL takes from */
+	bool wanted;	      /* the connection reads */
+	bool under_reading;   /* so does the socket */
+	bool peer_ended;      /* by close_notify */
+	unsigned key_updates; /* since the last plain byte */
+	const uint8_t *fed;   /* encrypted bytes that OpenSSL takes from */
 	size_t fed_len;
 	struct buf kept; /* those that it could not take yet */
 

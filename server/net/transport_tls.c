@@ -355,10 +355,15 @@ static void decrypt(struct tls_conn *conn)
 		}
 		ERR_clear_error();
 		if (SSL_read_ex(conn->ssl, base, len, &count) == 1) {
+			conn->key_updates = 0;
 			conn->base.events->read_cb((ssize_t)count, conn->base.arg);
 			continue;
 		}
 		int status = SSL_get_error(conn->ssl, 0);
+		if (conn->key_updates > TLS_KEY_UPDATES_MAX) {
+			fail_protocol(conn, "too many new keys, and nothing is said with them");
+			return;
+		}
 		if (status == SSL_ERROR_WANT_READ)
 			return;
 		if (status == SSL_ERROR_ZERO_RETURN) {
@@ -520,6 +525,16 @@ static void nothing(void *arg)
 	(void)arg;
 }
 
+/* OpenSSL works off any number of them without an end, and plain bytes, which have limits, never come of it. */
+static void on_message(int is_sent, int version, int type, const void *bytes, size_t len, SSL *ssl, void *arg)
+{
+	struct tls_conn *conn = arg;
+	(void)version;
+	(void)ssl;
+	if (!is_sent && type == SSL3_RT_HANDSHAKE && len > 0 && *(const uint8_t *)bytes == SSL3_MT_KEY_UPDATE)
+		conn->key_updates++;
+}
+
 static const struct transport_events unused_events = {.closed_cb = nothing};
 
 struct transport *tls_wrap(struct tls *tls, struct transport *under)
@@ -537,6 +552,8 @@ struct transport *tls_wrap(struct tls *tls, struct transport *under)
 		return NULL;
 	}
 	BIO_set_data(bio, conn);
+	SSL_set_msg_callback(conn->ssl, on_message);
+	SSL_set_msg_callback_arg(conn->ssl, conn);
 	SSL_set_bio(conn->ssl, bio, bio);
 	SSL_set_accept_state(conn->ssl);
 	conn->base.ops = &tls_ops;

@@ -16,7 +16,6 @@ struct entry {
 struct tries {
 	size_t count;
 	struct entry entries[TRIES_PEERS_MAX]; /* in no order */
-	struct entry overflow;		       /* of the peers that are in no entry */
 };
 
 struct tries *tries_new(void)
@@ -49,12 +48,21 @@ static struct entry *find(struct tries *tries, const struct transport_peer_key *
 uint64_t tries_wait_s(struct tries *tries, const struct transport_peer *peer, uint64_t now_ns)
 {
 	const struct entry *entry = find(tries, &peer->key, now_ns);
-	if (entry == NULL && tries->count == TRIES_PEERS_MAX)
-		entry = &tries->overflow;
 	if (entry == NULL || entry->full_ns <= now_ns)
 		return 0;
 	const uint64_t allowed_ns = (TRIES_BURST - 1) * TRIES_INTERVAL_NS, left_ns = entry->full_ns - now_ns;
 	return left_ns <= allowed_ns ? 0 : (left_ns - allowed_ns - 1) / NS_PER_SECOND + 1;
+}
+
+/* Who has many addresses has many tries; to hold up all others together would let him keep everybody out. */
+static struct entry *soonest_forgotten(struct tries *tries)
+{
+	struct entry *soonest = &tries->entries[0];
+	for (size_t i = 1; i < tries->count; i++) {
+		if (tries->entries[i].full_ns < soonest->full_ns)
+			soonest = &tries->entries[i];
+	}
+	return soonest;
 }
 
 static bool is_known(const struct entry *entry, uint64_t digest)
@@ -71,11 +79,9 @@ void tries_wrong(struct tries *tries, const struct transport_peer *peer, const u
 	uint64_t short_digest;
 	struct entry *entry = find(tries, &peer->key, now_ns);
 	memcpy(&short_digest, digest, sizeof(short_digest));
-	if (entry == NULL && tries->count < TRIES_PEERS_MAX) {
-		entry = &tries->entries[tries->count++];
+	if (entry == NULL) {
+		entry = tries->count < TRIES_PEERS_MAX ? &tries->entries[tries->count++] : soonest_forgotten(tries);
 		*entry = (struct entry){.key = peer->key};
-	} else if (entry == NULL) {
-		entry = &tries->overflow;
 	}
 	if (entry->full_ns > now_ns && is_known(entry, short_digest))
 		return;

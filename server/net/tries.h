@@ -3,8 +3,9 @@
  *
  * Owns a table of a fixed size. Loop thread only.
  * Invariant: of one peer (an IPv4 address, an IPv6 network of 64 bits, a user of this machine) at most TRIES_BURST
- * different wrong tokens are looked at at once, and one more each TRIES_INTERVAL_NS; of all peers for which the table
- * has no room, the same together.
+ * different wrong tokens are looked at at once, and one more each TRIES_INTERVAL_NS, as long as it has a place: where
+ * more than TRIES_PEERS_MAX are wrong at a time, who would be forgotten soonest makes way. Nobody waits for what others
+ * did.
  *
  * The same wrong token again does not count: a program that was left with an old one finds out nothing, and must not
  * keep others on its machine from coming in.

@@ -108,18 +108,19 @@ Test(tries, the_same_again_does_not_count)
 	tries_free(tries);
 }
 
-Test(tries, peers_without_room_share)
+Test(tries, peers_without_room_keep_nobody_out)
 {
 	struct tries *tries = tries_new();
 	for (uint32_t i = 0; i < TRIES_PEERS_MAX; i++)
-		cr_assert(guess(tries, i, 1000, 2) == 2);
-	unsigned count = 0;
-	for (uint32_t i = 0; i < 1000; i++)
-		count += guess(tries, 100000 + i, 1000, 5);
-	cr_assert(count == TRIES_BURST, "all of them %u", count);
-	cr_assert(guess(tries, 7, 1000, 1000) == TRIES_BURST - 2, "those who are in it have theirs");
-	/* Once they are forgotten there is room. */
-	cr_assert(guess(tries, 100000, 1000 + 3 * NS_PER_SECOND, 1000) == TRIES_BURST);
+		cr_assert(guess(tries, i, 1000 + i, 8) == 8);
+	const struct transport_peer stranger = peer_of(5000000);
+	for (uint32_t i = 0; i < 1000; i++) {
+		cr_assert(guess(tries, 100000 + i, 5000, 1000) == TRIES_BURST, "each has its own");
+		cr_assert(tries_wait_s(tries, &stranger, 5000) == 0, "who was never wrong waits for nobody");
+	}
+	cr_assert(guess(tries, 100999, 5000, 1000) == 0 && guess(tries, 100000, 5000, 1000) == 0,
+		"they are not what makes way");
+	cr_assert(guess(tries, TRIES_PEERS_MAX - 1, 5000, 1000) == TRIES_BURST - 8, "nor who was wrong last");
 	tries_free(tries);
 }
 
