@@ -324,28 +324,13 @@ void config_value_syntax(const struct config_key *key, char *buf, size_t size)
 		used += (size_t)snprintf(buf + used, size - used, "%s%s", i == 0 ? "" : "|", key->names[i]);
 }
 
-void config_format_address(const struct sockaddr_storage *address, char *buf, size_t size)
-{
-	char host[INET6_ADDRSTRLEN] = "?";
-
-	if (address->ss_family == AF_INET6) {
-		const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)address;
-		inet_ntop(AF_INET6, &in6->sin6_addr, host, sizeof(host));
-		snprintf(buf, size, "[%s]:%u", host, ntohs(in6->sin6_port));
-	} else {
-		const struct sockaddr_in *in = (const struct sockaddr_in *)address;
-		inet_ntop(AF_INET, &in->sin_addr, host, sizeof(host));
-		snprintf(buf, size, "%s:%u", host, ntohs(in->sin_port));
-	}
-}
-
 static void addresses_text(const struct config_addresses *addresses, char *buf, size_t size)
 {
 	size_t used = 0;
 
 	for (uint32_t i = 0; i < addresses->count && used < size; i++) {
-		char text[64];
-		config_format_address(&addresses->list[i], text, sizeof(text));
+		char text[ADDRESS_TEXT_MAX];
+		address_format((const struct sockaddr *)&addresses->list[i], text, sizeof(text));
 		used += (size_t)snprintf(buf + used, size - used, "%s%s", i == 0 ? "" : ",", text);
 	}
 }
@@ -379,13 +364,18 @@ static bool is_none(const struct config *config, const struct config_key *key)
 	}
 }
 
+static bool is_text(const struct config_key *key)
+{
+	return key->type == CONFIG_PATH || key->type == CONFIG_NAME;
+}
+
 void config_value_text(const struct config *config, const struct config_key *key, char *buf, size_t size)
 {
 	const char *field = (const char *)config + key->offset;
 
 	if (key->takes_none && is_none(config, key))
 		snprintf(buf, size, "none");
-	else if (key->type == CONFIG_PATH || key->type == CONFIG_NAME)
+	else if (is_text(key))
 		snprintf(buf, size, "%s", field);
 	else if (key->type == CONFIG_MODE)
 		snprintf(buf, size, "%04o", (unsigned)load_number(config, key));
@@ -401,7 +391,7 @@ bool config_value_same(const struct config *left, const struct config *right, co
 {
 	const char *a = (const char *)left + key->offset, *b = (const char *)right + key->offset;
 
-	if (key->type == CONFIG_PATH || key->type == CONFIG_NAME)
+	if (is_text(key))
 		return strcmp(a, b) == 0;
 	if (key->type == CONFIG_ADDRESSES) {
 		const struct config_addresses *some = (const struct config_addresses *)a;

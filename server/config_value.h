@@ -32,7 +32,5 @@ void config_value_syntax(const struct config_key *key, char *buf, size_t size);
 /* Shortest exact text: 65536 is "64K", 1500 ms is "1500ms". */
 void config_format_size(uint64_t bytes, char *buf, size_t size);
 void config_format_duration(uint64_t ns, char *buf, size_t size);
-/* "127.0.0.1:7411", "[::1]:7411". */
-void config_format_address(const struct sockaddr_storage *address, char *buf, size_t size);
 
 #endif

@@ -1,7 +1,6 @@
 #include "inherited.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -38,7 +37,8 @@ static int check_one(int fd, const struct address_guard *guard, struct error *er
 	case AF_INET6:
 		if (address_check_open((const struct sockaddr *)&address, guard, &open) == 0)
 			return 0;
-		return error_set(err, ERR_CONFIG, "descriptor %d of the supervisor: %s", fd, open.message);
+		return error_set(
+			err, ERR_CONFIG, "descriptor %d of the supervisor (ListenStream=): %s", fd, open.message);
 	default:
 		return error_set(err, ERR_CONFIG,
 			"descriptor %d of the supervisor is a socket of address family %d: expected TCP or Unix in "

@@ -2,13 +2,11 @@
  * inherited: may these sockets, which the supervisor opened, be served?
  *
  * Owns nothing; for the main thread at start.
- * Invariant: what listen_tcp may not say may not be inherited either: the rules are about the address, whoever bound
- * it.
+ * Invariant: what listen_tcp may not say may not be inherited either: the rule (address_check_open) is about the
+ * address, whoever bound it.
  */
 #ifndef IRONWALD_INHERITED_H
 #define IRONWALD_INHERITED_H
-
-#include <stdint.h>
 
 #include "config.h"
 #include "error.h"

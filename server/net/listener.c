@@ -237,7 +237,7 @@ int listener_open_unix(uv_loop_t *loop, const char *path, uint32_t mode, const c
 static void name_inherited(const struct sockaddr_storage *address, socklen_t len, char *text, size_t size)
 {
 	if (address->ss_family != AF_UNIX) {
-		char name[64];
+		char name[ADDRESS_TEXT_MAX];
 		address_format((const struct sockaddr *)address, name, sizeof(name));
 		snprintf(text, size, "tcp %s", name);
 		return;

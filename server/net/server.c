@@ -1,5 +1,6 @@
 #include "server.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -196,6 +197,39 @@ static int copy_options(struct server *server, const struct server_options *opti
 	return 0;
 }
 
+static int check_address(const struct sockaddr *address, const struct address_guard *guard, struct error *err)
+{
+	char text[ADDRESS_TEXT_MAX];
+	if (address_check_open(address, guard, err) != 0)
+		return -1;
+	if (address_is_local(address) || (guard->authenticated && guard->encrypted))
+		return 0;
+	address_format(address, text, sizeof(text));
+	log_warn("net", "tcp %s is open to everyone who reaches it%s: insecure_allow_open_addresses is yes", text,
+		guard->authenticated ? ", and sends tokens in the clear" : "");
+	return 0;
+}
+
+/* Those that will be served, whoever has opened them. */
+static int check_addresses(const struct server_options *options, const struct address_guard *guard, struct error *err)
+{
+	for (size_t i = 0; i < options->inherited_count; i++) {
+		struct sockaddr_storage address = {0};
+		socklen_t len = sizeof(address);
+		int fd = options->inherited_first + (int)i;
+		if (getsockname(fd, (struct sockaddr *)&address, &len) != 0)
+			return error_set(err, ERR_CONFIG, "descriptor %d of the supervisor has no address: %s", fd,
+				strerror(errno));
+		if (check_address((const struct sockaddr *)&address, guard, err) != 0)
+			return -1;
+	}
+	for (size_t i = 0; options->inherited_count == 0 && i < options->tcp_count; i++) {
+		if (check_address((const struct sockaddr *)&options->tcp_addresses[i], guard, err) != 0)
+			return -1;
+	}
+	return 0;
+}
+
 /* What keeps strangers out is there before anything listens. */
 static int make_guard(struct server *server, const struct server_options *options, struct error *err)
 {
@@ -204,17 +238,8 @@ static int make_guard(struct server *server, const struct server_options *option
 		.encrypted = options->secrets.tls_certificate != NULL,
 		.allowed = options->allow_open,
 	};
-	for (size_t i = 0; i < options->tcp_count; i++) {
-		const struct sockaddr *address = (const struct sockaddr *)&server->addresses[i];
-		char text[ADDRESS_TEXT_MAX];
-		if (address_check_open(address, &guard, err) != 0)
-			return -1;
-		if (address_is_local(address) || (guard.authenticated && guard.encrypted))
-			continue;
-		address_format(address, text, sizeof(text));
-		log_warn("net", "tcp %s is open to everyone who reaches it%s: insecure_allow_open_addresses is yes",
-			text, guard.authenticated ? ", and sends tokens in the clear" : "");
-	}
+	if (check_addresses(options, &guard, err) != 0)
+		return -1;
 	return secrets_begin(server, &options->secrets, err);
 }
 

@@ -73,7 +73,7 @@ struct server;
 void server_options_default(struct server_options *options);
 
 /* Copies options (addresses and texts too), and reads the token file and the certificates. ERR_CONFIG also for an
- * address that is open to strangers without what keeps them out (see common/address.h). */
+ * address, or an inherited socket's, that is open to strangers without what keeps them out (see common/address.h). */
 int server_new(const struct server_options *options, struct server **ret_server, struct error *err);
 
 /* Fills notify_cb and notify_arg; the rest is left alone. */

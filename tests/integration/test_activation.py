@@ -4,6 +4,7 @@
 test_activation.py IRONWALD [CASE...]
 """
 
+import hashlib
 import os
 import re
 import shutil
@@ -13,6 +14,7 @@ import time
 import harness
 from harness import Daemon, Skipped, Worker, cases_of, check, directory, eventually, main, refused, same
 from ironwal_client import Client, ConnectionLost, ServerError
+from tls_peer import Certificates, TlsSocket
 
 BACKLOG = 1024
 RESTARTS = 6
@@ -136,7 +138,7 @@ def test_what_may_not_be_served_is_refused():
         open_address = "192.0.2.1"  # of no machine
         open_ipv6 = [(lambda: tcp("2001:db8::1", socket.AF_INET6), r"\[2001:db8::1\]:\d+: it is not a loopback")]
         for made, pattern in (
-            (lambda: tcp(open_address), r"descriptor 4 .*192\.0\.2\.1:\d+: it is not a loopback address"),
+            (lambda: tcp(open_address), r"descriptor 4 .*192\.0\.2\.1:\d+: it is not a loopback address, and nobody is asked"),
             *(open_ipv6 if has_ipv6() else []),
             (lambda: unix(path, socket.SOCK_DGRAM, False), "descriptor 4 .* is no stream socket that listens"),
             (lambda: unix(path, socket.SOCK_SEQPACKET), "descriptor 4 .* is no stream socket that listens"),
@@ -153,6 +155,74 @@ def test_what_may_not_be_served_is_refused():
             made.close()
         check(not os.path.exists(os.path.join(place, "data")), "refused before anything is made")
         good.close()
+
+
+# ---- who may come in -------------------------------------------------------------------------------------------------
+
+
+TOKEN = "a token that only this test has"
+
+
+def guards(place):
+    """Options that ask for the token, and for TLS; what a client says of it."""
+    certificates = Certificates(place)
+    path = os.path.join(place, "tokens")
+    with open(path, "w") as file:
+        file.write("sha256:%s test append *\n" % hashlib.sha256(TOKEN.encode()).hexdigest())
+    return ["--token-file=" + path], certificates.options(), certificates.context()
+
+
+def served_by_tls(made, context, **options):
+    def wrap(raw):
+        return TlsSocket(raw, context, harness.DEADLINE_S)
+
+    with Client(made.getsockname()[:2], harness.DEADLINE_S, wrap=wrap, **options) as client:
+        return client.append("s", b"x")["id"]
+
+
+def is_cut_off(made):
+    try:
+        served_on(made)
+    except ConnectionLost:
+        return
+    raise harness.Failed("it is served without TLS")
+
+
+def test_tls_is_for_inherited_tcp():
+    built_with_systemd()
+    with directory() as place, unix(os.path.join(place, "inherited")) as plain, tcp() as made:
+        _, tls, context = guards(place)
+        with Daemon(place, *tls, **handing_over([plain, made])) as daemon:
+            same(served_by_tls(made, context), 0, "an append over TLS")
+            same(served_on(plain), 1, "an append over the Unix socket, which has none")
+            is_cut_off(made)
+            daemon.stopped_well()
+
+
+def where_strangers_could_come_from(place, token, tls, context):
+    with tcp(harness.OPEN_ADDRESS) as made:
+        where = r"descriptor 3 .*%s: it is not a loopback address, and " % re.escape(name(made))
+        for options, why in (([], "nobody is asked"), (tls, "nobody is asked"), (token, "without TLS")):
+            refused(2, [where + why], place, *options, **handing_over([made]))
+        check(not os.path.exists(os.path.join(place, "data")), "refused before anything is made")
+        with Daemon(place, *token, *tls, **handing_over([made])) as daemon:
+            same(served_by_tls(made, context, token=TOKEN), 0, "an append with all that it takes")
+            harness.error_of("Unauthorized", served_by_tls, made, context)
+            is_cut_off(made)
+            daemon.stopped_well()
+            check("is open to everyone" not in daemon.stderr(), "%s", daemon.stderr())
+        with Daemon(place, "--insecure-allow-open-addresses=yes", **handing_over([made])) as daemon:
+            same(served_on(made), 1, "an append that nothing stands before")
+            daemon.stopped_well()
+            check("tcp %s is open to everyone who reaches it: insecure" % name(made) in daemon.stderr(), "%s", daemon.stderr())
+
+
+def test_open_addresses_want_what_keeps_strangers_out():
+    """By the rule of listen_tcp."""
+    built_with_systemd()
+    with directory() as place:
+        guard = guards(place)
+        harness.in_private_network(lambda: where_strangers_could_come_from(place, *guard))
 
 
 # ---- restarts --------------------------------------------------------------------------------------------------------
