@@ -50,6 +50,21 @@ def test_verify():
         check("WatchdogSecs" in done.stderr, "it would see a mistake: %s", done.stderr)
 
 
+def test_verify_with_credentials():
+    """The lines that are there for who wants tokens and TLS, as comments."""
+    lines = re.findall(r"^#((?:LoadCredential|ExecStart)=.*)$", text_of(SERVICE), re.M)
+    same([line.partition("=")[0] for line in lines], ["LoadCredential"] * 3 + ["ExecStart"] * 2, "the lines")
+    given = set(re.findall(r"%d/(\S+)", lines[-1]))
+    same(given, {line.split("=", 1)[1].partition(":")[0] for line in lines[:3]}, "all that it gets has a place")
+    with directory() as place:
+        placed(place)
+        with open(os.path.join(place, "ironwald.service"), "a") as file:
+            file.write("[Service]\n" + "\n".join(lines).replace("ExecStart=%s" % lines[-1].split("=")[1].split()[0],
+                                                                "ExecStart=%s" % harness.Daemon.program) + "\n")
+        done = analyze("verify", "--man=no", "./ironwald.service", "./ironwald.socket", cwd=place)
+        same((done.returncode, done.stdout, done.stderr), (0, "", ""), "systemd-analyze verify")
+
+
 def test_security():
     """The score, and for each directive that costs some of it the reason, in a comment."""
     with directory() as place:
