@@ -259,6 +259,13 @@ class Daemon:
         self.stderr_file.close()
 
 
+def reloaded(daemon, how="reloaded"):
+    """Has had SIGHUP, and said so."""
+    before = daemon.stderr().count(how)
+    os.kill(daemon.process.pid, signal.SIGHUP)
+    eventually(lambda: daemon.stderr().count(how) > before, "a line that says: " + how)
+
+
 def refused(status, patterns, place, *options, **how):
     """The daemon must refuse to start: with this status, and one line on stderr in which each pattern is found."""
     with Daemon(place, "--log-level=error", *options, ready=False, **how) as daemon:

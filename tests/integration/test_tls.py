@@ -361,6 +361,32 @@ def test_many_handshakes_at_once():
             daemon.stopped_well(other)
 
 
+def shown_by(peer):
+    """The name in the daemon's certificate."""
+    return dict(pair for names in peer.tls.getpeercert()["subject"] for pair in names)["commonName"]
+
+
+def test_a_reload_renews_certificates():
+    """By SIGHUP, with the configuration as it was: for those who come then; what is wrong changes nothing."""
+    with directory() as place:
+        certificates = Certificates(place)
+        certificates.sign("second", "ca", "DNS:localhost")
+        context = certificates.context()
+        with Daemon(place, *certificates.options()) as daemon, tls_client(daemon, context) as old:
+            same(shown_by(old.socket), "server", "whose certificate")
+            os.replace(certificates.path("second"), certificates.path("server"))
+            reloaded(daemon, "reload refused, all stays as it was: tls_key")  # that of the first
+            with tls_plain(daemon, context) as peer:
+                same(shown_by(peer), "server", "whose certificate, after a bad reload")
+            os.replace(certificates.key("second"), certificates.key("server"))
+            reloaded(daemon)
+            with tls_client(daemon, context) as new:
+                same(shown_by(new.socket), "second", "whose certificate, after a good one")
+                new.append("s", b"x")
+            same(old.get("s", 0), b"x", "who came before goes on")
+            daemon.stopped_well(old)
+
+
 def test_open_addresses_with_all_that_they_want():
     in_private_network(open_with_all)
 
