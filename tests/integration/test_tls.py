@@ -411,6 +411,32 @@ def open_with_all():
             refused(2, [re.escape(OPEN_ADDRESS), pattern], place, listen, *options)
 
 
+def test_new_keys_without_a_word():
+    """Each costs the loop something, and no plain byte comes of it, which would have a limit."""
+    with directory() as place:
+        certificates = Certificates(place)
+        with Daemon(place, *certificates.options()) as daemon:
+            command = ["openssl", "s_client", "-connect", "127.0.0.1:%d" % daemon.tcp[1], "-CAfile", certificates.path("ca")]
+            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as peer:
+                asked = 0
+                try:
+                    deadline = time.monotonic() + DEADLINE_S
+                    while peer.poll() is None and time.monotonic() < deadline:
+                        # One at a time: it looks for commands at the beginning of what it reads at once.
+                        peer.stdin.write(b"k\n")
+                        peer.stdin.flush()
+                        asked += 1
+                        time.sleep(0.01)
+                except BrokenPipeError:
+                    peer.wait(DEADLINE_S)
+                finally:
+                    peer.kill()
+            check(asked > 16, "ended after %d", asked)
+            check("too many new keys" in daemon.stderr(), "it does not say why: %s", daemon.stderr())
+            with tls_client(daemon, certificates.context()) as client:
+                same(client.append("s", b"x")["id"], 0, "others go on")
+
+
 def test_bad_files():
     with directory() as place:
         certificates = Certificates(place)

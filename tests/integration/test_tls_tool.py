@@ -272,4 +272,4 @@ def needs_localhost(case):
 
 
 if __name__ == "__main__":
-    main([(name, needs_localhost(case)) for name, case in cases_of(globals())])
+    main([needs_localhost(case) for case in cases_of(globals())])
