@@ -1,6 +1,7 @@
 #include "tls.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -204,50 +205,55 @@ void tls_get_stats(const struct tls *tls, struct tls_stats *ret_stats)
 
 void tls_enqueue(struct tls_conn *conn)
 {
-	struct tls *tls = conn->tls;
-	if (conn->queued || conn->closed)
+	struct tls_queue *queue = conn->established ? &conn->tls->established : &conn->tls->strangers;
+	if (conn->queue != NULL || conn->closed)
 		return;
-	conn->queued = true;
-	tls->queued_count++;
+	conn->queue = queue;
+	queue->count++;
 	conn->next = NULL;
-	conn->prev = tls->tail;
-	if (tls->tail != NULL)
-		tls->tail->next = conn;
+	conn->prev = queue->tail;
+	if (queue->tail != NULL)
+		queue->tail->next = conn;
 	else
-		tls->head = conn;
-	tls->tail = conn;
+		queue->head = conn;
+	queue->tail = conn;
 }
 
 void tls_dequeue(struct tls_conn *conn)
 {
-	struct tls *tls = conn->tls;
-	if (!conn->queued)
+	struct tls_queue *queue = conn->queue;
+	if (queue == NULL)
 		return;
-	conn->queued = false;
-	tls->queued_count--;
+	conn->queue = NULL;
+	queue->count--;
 	if (conn->prev != NULL)
 		conn->prev->next = conn->next;
 	else
-		tls->head = conn->next;
+		queue->head = conn->next;
 	if (conn->next != NULL)
 		conn->next->prev = conn->prev;
 	else
-		tls->tail = conn->prev;
+		queue->tail = conn->prev;
 }
 
-void tls_service(struct tls *tls)
+/* Who is queued again meanwhile has the next turn. */
+static void serve(struct tls_queue *queue, unsigned handshakes_max)
 {
 	unsigned handshakes = 0;
-	/* Who is queued again meanwhile has the next turn. */
-	for (size_t left = tls->queued_count; left > 0 && tls->head != NULL && handshakes < TLS_HANDSHAKES_PER_TURN;
-		left--) {
-		struct tls_conn *conn = tls->head;
+	for (size_t left = queue->count; left > 0 && queue->head != NULL && handshakes < handshakes_max; left--) {
+		struct tls_conn *conn = queue->head;
 		tls_dequeue(conn);
 		handshakes += tls_conn_turn(conn);
 	}
 }
 
+void tls_service(struct tls *tls)
+{
+	serve(&tls->established, UINT_MAX); /* none of them shakes hands */
+	serve(&tls->strangers, TLS_HANDSHAKES_PER_TURN);
+}
+
 bool tls_has_work(const struct tls *tls)
 {
-	return tls->head != NULL;
+	return tls->established.head != NULL || tls->strangers.head != NULL;
 }

@@ -33,8 +33,8 @@ struct tls_conn {
 	bool established, failed, closed;
 	bool lingering; /* the handshake failed, and the peer is to see why */
 	size_t drained_bytes;
-	bool queued;
-	struct tls_conn *next, *prev; /* of the queue */
+	struct tls_queue *queue; /* NULL: it is in none */
+	struct tls_conn *next, *prev;
 
 	/* input */
 	bool wanted;	      /* the connection reads */
@@ -56,11 +56,15 @@ struct tls_conn {
 	bool shutdown_asked, shutdown_begun;
 };
 
+struct tls_queue {
+	struct tls_conn *head, *tail;
+	size_t count;
+};
+
 struct tls {
 	SSL_CTX *context;
 	BIO_METHOD *method;
-	struct tls_conn *head, *tail;
-	size_t queued_count;
+	struct tls_queue strangers, established;
 	struct tls_stats stats;
 	uint64_t logged_ns;
 	uint8_t read_buffer[TLS_READ_BYTES];

@@ -309,8 +309,8 @@ static void on_shutdown(int status, void *arg)
 /* Reads from the socket if the connection wants more, or the handshake does, and nothing waits. */
 static int start_or_stop_reading(struct tls_conn *conn)
 {
-	bool reading = (conn->wanted || !conn->established) && !conn->queued && !conn->failed && !conn->peer_ended &&
-		       conn->kept.len == 0;
+	bool reading = (conn->wanted || !conn->established) && conn->queue == NULL && !conn->failed &&
+		       !conn->peer_ended && conn->kept.len == 0;
 	if (conn->closed || reading == conn->under_reading)
 		return 0;
 	conn->under_reading = reading;
