@@ -25,8 +25,8 @@ static int plan_iov(struct writer *writer, struct plan *plan, struct iovec iov[3
 /* Up to where the page ends there are zeros already; written with the rest, they need not be read first. */
 static int pad_page(const struct tail *tail, uint64_t end, struct iovec *iov)
 {
-	static const uint8_t zeros[IO_UNCACHED_ALIGN];
-	uint64_t to = align_up(end, IO_UNCACHED_ALIGN);
+	static const uint8_t zeros[IO_PAGE_BYTES];
+	uint64_t to = align_up(end, IO_PAGE_BYTES);
 	if (!tail->whole_pages || to == end || to > tail->prepared)
 		return 0;
 	*iov = (struct iovec){(void *)zeros, (size_t)(to - end)};

@@ -31,10 +31,11 @@ enum io_open_flags {
 	IO_CREATE = 1 << 2,    /* mode 0600; durable only after sync_dir of its directory */
 	IO_EXCLUSIVE = 1 << 3, /* with IO_CREATE: -EEXIST if it is there */
 	IO_UNCACHED = 1 << 4, /* past the page cache, where the file system can: what is written has to begin and end at
-				 multiples of IO_UNCACHED_ALIGN, in the file and in memory */
+				 multiples of IO_PAGE_BYTES, in the file and in memory */
 };
 
-#define IO_UNCACHED_ALIGN 4096u
+/* Of the page cache; one bad sector makes so much of a file unreadable. */
+#define IO_PAGE_BYTES 4096u
 
 enum io_read_flags {
 	IO_NOWAIT = 1 << 0, /* -EAGAIN rather than wait for the disk (-EAGAIN too where the system cannot tell) */

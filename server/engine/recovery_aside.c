@@ -150,6 +150,7 @@ static int is_kept(struct judge *judge, const char *path)
 {
 	struct io *io = judge->engine->io;
 	struct io_file *file;
+	uint8_t chunk[IO_PAGE_BYTES];
 	uint64_t size, last;
 	int r = io->ops->open(io, path, IO_READ, &file);
 	if (r != 0)
@@ -158,13 +159,13 @@ static int is_kept(struct judge *judge, const char *path)
 	if (r == 0)
 		r = scan_zeros(&judge->window, 0, &last);
 	bool same = r == 0 && size == last;
-	for (uint64_t at = 0; r == 0 && same && at < last; at += sizeof(judge->chunk)) {
-		size_t len = last - at < sizeof(judge->chunk) ? (size_t)(last - at) : sizeof(judge->chunk);
+	for (uint64_t at = 0; r == 0 && same && at < last; at += sizeof(chunk)) {
+		size_t len = last - at < sizeof(chunk) ? (size_t)(last - at) : sizeof(chunk);
 		const uint8_t *bytes;
 		r = window_need(&judge->window, at, len, &bytes);
-		ssize_t got = r == 0 ? io->ops->pread(file, judge->chunk, len, at, 0) : 0;
+		ssize_t got = r == 0 ? io->ops->pread(file, chunk, len, at, 0) : 0;
 		r = r == 1 ? -EIO : got < 0 ? (int)got : r;
-		same = r == 0 && (size_t)got == len && memcmp(bytes, judge->chunk, len) == 0;
+		same = r == 0 && (size_t)got == len && memcmp(bytes, chunk, len) == 0;
 	}
 	io->ops->close(file);
 	return r == 0 ? same : r;

@@ -29,7 +29,6 @@ struct judge {
 	bool rubbish;				/* something that is not zero stands behind X */
 	uint64_t behind_bytes;			/* up to the end of that */
 	struct error *err;
-	uint8_t chunk[4096]; /* of another file, to compare with */
 };
 
 static inline const char *judge_path(const struct judge *judge, char path[SEGMENT_PATH_MAX])

@@ -22,8 +22,6 @@
 #include "log.h"
 #include "recovery_judge.h"
 
-#define PAGE_BYTES 4096u
-
 static void tell(const struct judge *judge, enum finding_kind kind, uint64_t next_id)
 {
 	char path[SEGMENT_PATH_MAX];
@@ -252,7 +250,7 @@ static int write_again(struct judge *judge, bool *ret_rewritten)
 /* What was made ahead of the end, which is up to a whole segment. If it cannot be cut, the zeros do no harm. */
 static void give_back_room(struct judge *judge)
 {
-	uint64_t end = align_up(judge->at.offset, PAGE_BYTES);
+	uint64_t end = align_up(judge->at.offset, IO_PAGE_BYTES);
 	if (judge->size > end && judge->engine->io->ops->truncate(judge->file, end) == 0)
 		judge->size = end;
 }

@@ -6,8 +6,6 @@
 
 #include "crc32c.h"
 
-#define PAGE_BYTES 4096u /* of the page cache: what one bad sector makes unreadable */
-
 void window_aim(struct window *window, struct io *io, struct io_file *file, uint64_t limit, size_t chunk)
 {
 	window->io = io;
@@ -41,7 +39,7 @@ static ssize_t fill(struct window *window, uint64_t offset, uint8_t *to, size_t 
 static ssize_t fill_bridged(struct window *window, uint64_t offset, uint8_t *to, size_t len)
 {
 	for (size_t done = 0; done < len;) {
-		size_t piece = (size_t)(PAGE_BYTES - (offset + done) % PAGE_BYTES);
+		size_t piece = (size_t)(IO_PAGE_BYTES - (offset + done) % IO_PAGE_BYTES);
 		if (piece > len - done)
 			piece = len - done;
 		ssize_t got = fill(window, offset + done, to + done, piece);

@@ -69,7 +69,7 @@ static int begin(struct spare *spare, struct io *io, const char *path)
 /* 1: there is more to do. */
 static int make_piece(struct spare *spare, const char *path)
 {
-	static const _Alignas(IO_UNCACHED_ALIGN) uint8_t zeros[PIECE_BYTES];
+	static const _Alignas(IO_PAGE_BYTES) uint8_t zeros[PIECE_BYTES];
 	struct io *io = spare->writer->engine->io;
 	int r = spare->file ? 0 : begin(spare, io, path);
 	uint64_t left = spare->bytes - spare->made_bytes;

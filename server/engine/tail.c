@@ -9,7 +9,6 @@
 #include "spare.h"
 #include "writer.h"
 
-#define PAGE_BYTES 4096u
 #define FILL_MIN_SEGMENT (64u << 10) /* a segment smaller than this gets nothing ahead */
 #define FILL_MAX_BYTES (4u << 20)
 /* A stream that writes so much in a segment, and so much a second, gets a spare next. */
@@ -212,7 +211,7 @@ static int take_over_file(struct io *io, struct io_file *file)
 static uint64_t room_max(const struct writer *writer)
 {
 	const struct engine_options *options = &writer->engine->options;
-	return align_up(options->max_segment_size + options->write_buffer_size, PAGE_BYTES);
+	return align_up(options->max_segment_size + options->write_buffer_size, IO_PAGE_BYTES);
 }
 
 /* Nobody is in the file: the caller holds no descriptor for a write. If it cannot be, the zeros do no harm. */
@@ -220,7 +219,7 @@ static void trim(struct writer *writer, struct stream *stream)
 {
 	struct tail *tail = &stream->tail;
 	struct io_file *file;
-	uint64_t end = align_up(tail->written, PAGE_BYTES);
+	uint64_t end = align_up(tail->written, IO_PAGE_BYTES);
 	if (!tail->segment || tail->unchecked || tail->prepared <= end || tail_pin(writer, tail->segment, &file) != 0)
 		return;
 	settle_fill(tail, true);
@@ -232,7 +231,7 @@ static void trim(struct writer *writer, struct stream *stream)
 void tail_trim_all(struct writer *writer)
 {
 	for (unsigned i = 0; i < ROOMY_MAX; i++)
-		if (writer->roomy[i])
+		if (writer->roomy[i] && !writer->roomy[i]->group_first)
 			trim(writer, writer->roomy[i]);
 }
 
@@ -241,9 +240,7 @@ void tail_give_back_room(struct writer *writer)
 	struct io *io = writer->engine->io;
 	atomic_store(&writer->engine->no_room_ns, io->ops->monotonic_ns(io));
 	spare_drop(writer);
-	for (unsigned i = 0; i < ROOMY_MAX; i++)
-		if (writer->roomy[i] && !writer->roomy[i]->group_first)
-			trim(writer, writer->roomy[i]);
+	tail_trim_all(writer);
 }
 
 /* A place among those that hold much room. NULL: all are taken by streams that this group writes to. */
@@ -285,7 +282,7 @@ static uint64_t spare_bytes_for(const struct writer *writer, const struct tail *
 		uint64_t each = tail->written / tail->entries + 1;
 		if (each < bytes / options->max_entries_per_segment)
 			bytes = each * options->max_entries_per_segment;
-		bytes = align_up(bytes, PAGE_BYTES);
+		bytes = align_up(bytes, IO_PAGE_BYTES);
 	}
 	return bytes < SPARE_MAX_BYTES ? bytes : SPARE_MAX_BYTES;
 }
@@ -441,14 +438,14 @@ int tail_reserve(struct writer *writer, struct segment *segment, struct tail *ta
 	if (r != 0)
 		return r;
 	uint64_t ahead = tail->written / 8 < FILL_MIN_SEGMENT ? tail->written / 8 : FILL_MIN_SEGMENT;
-	uint64_t to = align_up(end + ahead, PAGE_BYTES);
+	uint64_t to = align_up(end + ahead, IO_PAGE_BYTES);
 	r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	if (r == -ENOSPC || r == -EDQUOT) {
 		tail_give_back_room(writer);
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	}
-	if ((r == -ENOSPC || r == -EDQUOT) && to > align_up(end, PAGE_BYTES)) {
-		to = align_up(end, PAGE_BYTES);
+	if ((r == -ENOSPC || r == -EDQUOT) && to > align_up(end, IO_PAGE_BYTES)) {
+		to = align_up(end, IO_PAGE_BYTES);
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	}
 	if (r == -EOPNOTSUPP)
@@ -480,7 +477,7 @@ void tail_fill_ahead(struct writer *writer, struct stream *stream)
 	want_spare(writer, tail);
 	if (tail->fill || tail->written < FILL_MIN_SEGMENT)
 		return;
-	uint64_t chunk = tail->written < FILL_MAX_BYTES ? align_up(tail->written, PAGE_BYTES) : FILL_MAX_BYTES;
+	uint64_t chunk = tail->written < FILL_MAX_BYTES ? align_up(tail->written, IO_PAGE_BYTES) : FILL_MAX_BYTES;
 	uint64_t max = room_max(writer);
 	/* It begins behind what the next groups will use while it is at work. */
 	uint64_t from = tail->prepared > tail->written ? tail->prepared : tail->written, to = from + chunk;

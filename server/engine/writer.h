@@ -149,9 +149,9 @@ void tail_save_index(struct writer *writer, struct stream *stream, bool all);
 /* Asks for zeros ahead if the segment grows fast enough to deserve them. */
 void tail_fill_ahead(struct writer *writer, struct stream *stream);
 
-/* Gives back the room that was made ahead for the streams that got a spare. */
+/* Gives back the room that was made ahead for the streams that got a spare, but for those of the group. */
 void tail_trim_all(struct writer *writer);
-/* The disk is full: the spare goes, and that room, but for the streams of the group. */
+/* The disk is full: the spare goes, and that room. */
 void tail_give_back_room(struct writer *writer);
 
 /* Ends what is under way in the background for the tail, and forgets it. */

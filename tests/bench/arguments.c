@@ -5,8 +5,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "clock.h"
-
 #define SECONDS_MAX 86400.0
 
 int refuse(const char *format, ...)
@@ -40,4 +38,22 @@ int parse_seconds(const char *name, const char *text, double min, uint64_t *ret_
 		return refuse("--%s %s: seconds from %g to %g are expected", name, text, min, SECONDS_MAX);
 	*ret_ns = (uint64_t)(value * (double)NS_PER_SECOND);
 	return 0;
+}
+
+int take_common(struct common_options *options, int code, const char *name, const char *text, const char *usage)
+{
+	switch (code) {
+	case OPTION_DURATION:
+		return parse_seconds(name, text, 0.01, &options->duration_ns);
+	case OPTION_WARMUP:
+		return parse_seconds(name, text, 0, &options->warmup_ns);
+	case OPTION_JSON:
+		options->json = true;
+		return 0;
+	case OPTION_HELP:
+		fputs(usage, stdout);
+		return 1;
+	default:
+		return refuse("--help tells what there is"); /* getopt said what it did not like */
+	}
 }

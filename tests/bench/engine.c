@@ -84,11 +84,11 @@ int main(int argc, char **argv)
 	struct drive *drive = drive_open(&plan);
 	if (drive == NULL)
 		return 1;
-	if (plan.warmup_ns > 0)
-		outcome = drive_run(drive, plan.warmup_ns, &result);
+	if (plan.common.warmup_ns > 0)
+		outcome = drive_run(drive, plan.common.warmup_ns, &result);
 	if (outcome == 0)
-		outcome = drive_run(drive, plan.duration_ns, &result);
-	if (outcome == 0 && plan.json)
+		outcome = drive_run(drive, plan.common.duration_ns, &result);
+	if (outcome == 0 && plan.common.json)
 		report_json(&plan, &result, drive_entries_appended(drive));
 	else if (outcome == 0)
 		report_lines(&plan, &result);

@@ -63,7 +63,7 @@ static int parse_word(const char *name, const char *text, const char *const name
 }
 
 enum option_code {
-	OPTION_ROOT_PATH = 256,
+	OPTION_ROOT_PATH = OPTION_OWN,
 	OPTION_OP,
 	OPTION_SYNC_MODE,
 	OPTION_CLIENTS,
@@ -73,10 +73,6 @@ enum option_code {
 	OPTION_STREAMS,
 	OPTION_SHARDS,
 	OPTION_PREFILL,
-	OPTION_DURATION,
-	OPTION_WARMUP,
-	OPTION_JSON,
-	OPTION_HELP,
 };
 
 static int take(struct engine_plan *plan, int code, const char *name, const char *text)
@@ -110,18 +106,8 @@ static int take(struct engine_plan *plan, int code, const char *name, const char
 		return parse_number(name, text, 1, SHARDS_MAX, &plan->streams_count);
 	case OPTION_PREFILL:
 		return parse_number(name, text, 1, PREFILL_MAX, &plan->prefill_count);
-	case OPTION_DURATION:
-		return parse_seconds(name, text, 0.01, &plan->duration_ns);
-	case OPTION_WARMUP:
-		return parse_seconds(name, text, 0, &plan->warmup_ns);
-	case OPTION_JSON:
-		plan->json = true;
-		return 0;
-	case OPTION_HELP:
-		fputs(usage, stdout);
-		return 1;
 	default:
-		return refuse("--help tells what there is"); /* getopt said what it did not like */
+		return take_common(&plan->common, code, name, text, usage);
 	}
 }
 
@@ -154,10 +140,7 @@ int engine_plan_parse(struct engine_plan *plan, int argc, char **argv)
 		{"streams", required_argument, NULL, OPTION_STREAMS},
 		{"shards", required_argument, NULL, OPTION_SHARDS},
 		{"prefill", required_argument, NULL, OPTION_PREFILL},
-		{"duration", required_argument, NULL, OPTION_DURATION},
-		{"warmup", required_argument, NULL, OPTION_WARMUP},
-		{"json", no_argument, NULL, OPTION_JSON},
-		{"help", no_argument, NULL, OPTION_HELP},
+		COMMON_OPTIONS,
 		{0},
 	};
 	*plan = (struct engine_plan){
@@ -168,8 +151,7 @@ int engine_plan_parse(struct engine_plan *plan, int argc, char **argv)
 		.batch_count = 1,
 		.streams_count = 1,
 		.prefill_count = 100000,
-		.duration_ns = 2 * NS_PER_SECOND,
-		.warmup_ns = 300 * NS_PER_MS,
+		.common = COMMON_DEFAULTS,
 	};
 	int code, index = 0;
 	while ((code = getopt_long(argc, argv, "", table, &index)) != -1) {

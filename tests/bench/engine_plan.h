@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arguments.h"
 #include "engine.h"
 
 #define IN_FLIGHT_MAX UINT64_C(1000000)
@@ -26,8 +27,8 @@ struct engine_plan {
 	uint64_t payload_bytes, batch_count;
 	uint64_t streams_count; /* or, with by_shard, shards */
 	uint64_t prefill_count; /* entries in each, for the operations that read */
-	bool by_shard, json;
-	uint64_t duration_ns, warmup_ns;
+	bool by_shard;
+	struct common_options common;
 };
 
 /* 0; 1: help was asked for and given; -1: said on stderr what is wrong. */

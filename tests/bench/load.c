@@ -37,7 +37,7 @@ static void report(const struct load_options *options, const struct server_facts
 	double mib_rate = (double)figures->bytes / seconds / (1 << 20);
 	double max_us = (double)latency_ns->max / 1e3;
 	double generator_cpu = (double)result.cpu_ns / (double)result.wall_ns;
-	if (options->json)
+	if (options->common.json)
 		printf("{\"target\": \"%s\", \"mode\": \"%s\", \"connections\": %" PRIu64 ", \"pipeline\": %" PRIu64
 		       ", \"payload_bytes\": %" PRIu64 ", \"batch_count\": %" PRIu64 ", \"streams\": %" PRIu64
 		       ", \"by_key\": %s, \"shard_count\": %" PRIu32 ", \"sync_mode\": \"%s\""
@@ -99,13 +99,13 @@ static int run(struct traffic *traffic, const struct load_options *options, cons
 	struct phase phase = {.request_count = UINT64_MAX};
 	if (options->plan.prefill_count > 0 && prefill(traffic, options, target) != 0)
 		return -1;
-	if (options->warmup_ns > 0) {
-		if (run_phase(traffic, &phase, options->warmup_ns) != 0)
+	if (options->common.warmup_ns > 0) {
+		if (run_phase(traffic, &phase, options->common.warmup_ns) != 0)
 			return -1;
 		warmup_sent = result.sent;
 	}
 	phase.request_count = options->request_count;
-	if (run_phase(traffic, &phase, options->duration_ns) != 0)
+	if (run_phase(traffic, &phase, options->common.duration_ns) != 0)
 		return -1;
 	report(options, facts, result.ended_ns - phase.begin_ns);
 	return 0;

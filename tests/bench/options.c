@@ -74,7 +74,7 @@ static int check(struct load_options *options)
 }
 
 enum option_code {
-	OPTION_TCP = 256,
+	OPTION_TCP = OPTION_OWN,
 	OPTION_UNIX,
 	OPTION_REDIS,
 	OPTION_MODE,
@@ -88,11 +88,7 @@ enum option_code {
 	OPTION_PREFILLED,
 	OPTION_KEYS,
 	OPTION_SYNC,
-	OPTION_DURATION,
 	OPTION_COUNT,
-	OPTION_WARMUP,
-	OPTION_JSON,
-	OPTION_HELP,
 };
 
 static int take(struct load_options *options, int code, const char *name, char *text)
@@ -131,20 +127,10 @@ static int take(struct load_options *options, int code, const char *name, char *
 	case OPTION_SYNC:
 		plan->sync = true;
 		return 0;
-	case OPTION_DURATION:
-		return parse_seconds(name, text, 0.01, &options->duration_ns);
 	case OPTION_COUNT:
 		return parse_number(name, text, 1, UINT64_MAX / 2, &options->request_count);
-	case OPTION_WARMUP:
-		return parse_seconds(name, text, 0, &options->warmup_ns);
-	case OPTION_JSON:
-		options->json = true;
-		return 0;
-	case OPTION_HELP:
-		fputs(usage, stdout);
-		return 1;
 	default:
-		return refuse("--help tells what there is"); /* getopt said what it did not like */
+		return take_common(&options->common, code, name, text, usage);
 	}
 }
 
@@ -165,11 +151,8 @@ int options_parse(struct load_options *options, int argc, char **argv)
 		{"prefilled", required_argument, NULL, OPTION_PREFILLED},
 		{"keys", no_argument, NULL, OPTION_KEYS},
 		{"sync", no_argument, NULL, OPTION_SYNC},
-		{"duration", required_argument, NULL, OPTION_DURATION},
 		{"count", required_argument, NULL, OPTION_COUNT},
-		{"warmup", required_argument, NULL, OPTION_WARMUP},
-		{"json", no_argument, NULL, OPTION_JSON},
-		{"help", no_argument, NULL, OPTION_HELP},
+		COMMON_OPTIONS,
 		{0},
 	};
 	*options = (struct load_options){
@@ -190,8 +173,7 @@ int options_parse(struct load_options *options, int argc, char **argv)
 			},
 		.prefill_count = 10000,
 		.request_count = UINT64_MAX,
-		.duration_ns = 2 * NS_PER_SECOND,
-		.warmup_ns = 300 * NS_PER_MS,
+		.common = COMMON_DEFAULTS,
 	};
 	int code, index = 0;
 	(void)set_address(options, "tcp", "127.0.0.1:7411");

@@ -10,15 +10,17 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arguments.h"
 #include "plan.h"
 
 struct load_options {
 	struct bench_plan plan;
-	bool redis, json;
+	struct common_options common;
+	bool redis;
 	enum bench_op mode;
 	uint64_t prefill_count;	  /* for the modes that read */
 	uint64_t prefilled_count; /* not 0: they are there already */
-	uint64_t request_count, duration_ns, warmup_ns;
+	uint64_t request_count;
 	char address[512]; /* plan.address points here */
 };
 

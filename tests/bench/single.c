@@ -10,7 +10,7 @@
 
 #define BYTES_MAX (UINT64_C(16) << 20)
 
-enum option_code { OPTION_DIR = 256, OPTION_BYTES, OPTION_DURATION, OPTION_WARMUP, OPTION_JSON, OPTION_HELP };
+enum option_code { OPTION_DIR = OPTION_OWN, OPTION_BYTES };
 
 static int take(struct single_options *options, int code, const char *name, const char *text, const char *usage)
 {
@@ -20,18 +20,8 @@ static int take(struct single_options *options, int code, const char *name, cons
 		return 0;
 	case OPTION_BYTES:
 		return parse_number(name, text, 1, BYTES_MAX, &options->bytes);
-	case OPTION_DURATION:
-		return parse_seconds(name, text, 0.01, &options->duration_ns);
-	case OPTION_WARMUP:
-		return parse_seconds(name, text, 0, &options->warmup_ns);
-	case OPTION_JSON:
-		options->json = true;
-		return 0;
-	case OPTION_HELP:
-		fputs(usage, stdout);
-		return 1;
 	default:
-		return refuse("--help tells what there is"); /* getopt said what it did not like */
+		return take_common(&options->common, code, name, text, usage);
 	}
 }
 
@@ -40,14 +30,10 @@ int single_parse(struct single_options *options, const char *usage, int argc, ch
 	static const struct option table[] = {
 		{"dir", required_argument, NULL, OPTION_DIR},
 		{"bytes", required_argument, NULL, OPTION_BYTES},
-		{"duration", required_argument, NULL, OPTION_DURATION},
-		{"warmup", required_argument, NULL, OPTION_WARMUP},
-		{"json", no_argument, NULL, OPTION_JSON},
-		{"help", no_argument, NULL, OPTION_HELP},
+		COMMON_OPTIONS,
 		{0},
 	};
-	*options =
-		(struct single_options){.bytes = 100, .duration_ns = 2 * NS_PER_SECOND, .warmup_ns = 300 * NS_PER_MS};
+	*options = (struct single_options){.bytes = 100, .common = COMMON_DEFAULTS};
 	int code, index = 0;
 	while ((code = getopt_long(argc, argv, "", table, &index)) != -1) {
 		int result = take(options, code, table[index].name, optarg, usage);
@@ -63,7 +49,7 @@ int single_parse(struct single_options *options, const char *usage, int argc, ch
 
 int single_run(const struct single_options *options, int (*once)(void *arg), void *arg, struct single_result *ret)
 {
-	uint64_t warm_ns = clock_now_ns() + options->warmup_ns, now_ns;
+	uint64_t warm_ns = clock_now_ns() + options->common.warmup_ns, now_ns;
 	memset(ret, 0, sizeof(*ret));
 	while (clock_now_ns() < warm_ns)
 		if (once(arg) != 0)
@@ -75,7 +61,7 @@ int single_run(const struct single_options *options, int (*once)(void *arg), voi
 		now_ns = clock_now_ns();
 		histogram_add(&ret->latency_ns, now_ns - last_ns);
 		last_ns = now_ns;
-	} while (now_ns - begin_ns < options->duration_ns);
+	} while (now_ns - begin_ns < options->common.duration_ns);
 	ret->elapsed_ns = now_ns - begin_ns;
 	return 0;
 }
@@ -87,7 +73,7 @@ void single_report(const struct single_options *options, const char *what, const
 	double p50_us = (double)histogram_at(latency_ns, 0.5) / 1e3,
 	       p99_us = (double)histogram_at(latency_ns, 0.99) / 1e3;
 	double p999_us = (double)histogram_at(latency_ns, 0.999) / 1e3, max_us = (double)latency_ns->max / 1e3;
-	if (options->json)
+	if (options->common.json)
 		printf("{\"target\": \"%s\", \"payload_bytes\": %" PRIu64 ", \"seconds\": %.6f, \"sent\": %" PRIu64
 		       ", \"requests\": %" PRIu64
 		       ", \"requests_per_second\": %.1f, \"entries_per_second\": %.1f, \"mib_per_second\": %.2f"

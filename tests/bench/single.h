@@ -10,12 +10,13 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "arguments.h"
 #include "histogram.h"
 
 struct single_options {
 	const char *dir; /* where its file is made */
-	uint64_t bytes, duration_ns, warmup_ns;
-	bool json;
+	uint64_t bytes;
+	struct common_options common;
 };
 
 struct single_result {

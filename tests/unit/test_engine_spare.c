@@ -86,29 +86,34 @@ SPARE_TEST(no_spare_is_left_behind)
 	check("a", 40);
 }
 
-SPARE_TEST(a_clean_stop_gives_back_the_room)
+static void check_room_is_given_back(void (*stop_and_open)(struct fixture *fixture))
 {
 	append("a", 0, 12);
 	const char *path = fixture_file(&f, "a", ".wal", 1);
 	cr_assert(sim_file_size(f.io, path) > (int64_t)f.options.max_segment_size);
-	fixture_close(&f);
+	stop_and_open(&f);
 	cr_assert(sim_file_size(f.io, path) < 3 * (int64_t)LEN);
-	fixture_open(&f);
 	check("a", 12);
 	append("a", 12, 30);
 	check("a", 30);
 }
 
+static void close_and_open(struct fixture *fixture)
+{
+	const char *path = fixture_file(fixture, "a", ".wal", 1);
+	fixture_close(fixture);
+	cr_assert(sim_file_size(fixture->io, path) < 3 * (int64_t)LEN, "before the start");
+	fixture_open(fixture);
+}
+
+SPARE_TEST(a_clean_stop_gives_back_the_room)
+{
+	check_room_is_given_back(close_and_open);
+}
+
 SPARE_TEST(a_start_behind_a_crash_gives_it_back_too)
 {
-	append("a", 0, 12);
-	const char *path = fixture_file(&f, "a", ".wal", 1);
-	cr_assert(sim_file_size(f.io, path) > (int64_t)f.options.max_segment_size);
-	fixture_restart(&f);
-	cr_assert(sim_file_size(f.io, path) < 3 * (int64_t)LEN);
-	check("a", 12);
-	append("a", 12, 30);
-	check("a", 30);
+	check_room_is_given_back(fixture_restart);
 }
 
 SPARE_TEST(a_short_segment_gets_a_short_one)
