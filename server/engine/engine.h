@@ -228,8 +228,7 @@ struct writer_stats {
 	uint64_t groups, journal_groups;
 	uint64_t file_syncs, dir_syncs, journal_syncs;
 	uint64_t rotations, no_space_errors;
-	struct histogram group_ops, sync_ns,
-		queue_ns; /* ops per group; time of a group's syncs; from submit to completion */
+	struct histogram group_ops, sync_ns, queue_ns; /* ops per group; time of each sync; from submit to completion */
 };
 
 struct recovery_stats {

@@ -64,9 +64,12 @@ bool tail_names_durable(const struct writer *writer, const struct stream *stream
 static int sync_dir(struct writer *writer, const char *dir)
 {
 	struct io *io = writer->engine->io;
+	uint64_t begin = io->ops->monotonic_ns(io);
 	int r = io->ops->sync_dir(io, dir);
 	while ((r == -EMFILE || r == -ENFILE) && open_cache_evict(writer->engine->open_cache))
 		r = io->ops->sync_dir(io, dir);
+	stat_record(&writer->stats.sync_ns, io->ops->monotonic_ns(io) - begin);
+	STAT_ADD(writer, dir_syncs, 1);
 	return r;
 }
 
@@ -74,14 +77,10 @@ int tail_sync_names(struct writer *writer, struct stream *stream)
 {
 	int r = 0;
 	if (!tail_names_durable(writer, stream)) {
-		if (!stream->tail.name_durable) {
+		if (!stream->tail.name_durable)
 			r = sync_dir(writer, stream->dir);
-			STAT_ADD(writer, dir_syncs, 1);
-		}
-		if (r == 0 && !stream->dir_durable) {
+		if (r == 0 && !stream->dir_durable)
 			r = sync_dir(writer, "");
-			STAT_ADD(writer, dir_syncs, 1);
-		}
 	}
 	if (r == 0)
 		stream->tail.name_durable = stream->dir_durable = true;
