@@ -32,6 +32,7 @@ struct net {
 	struct health *health;
 	struct net_stats stats;
 	uint64_t started_ns;
+	uint64_t started_unix_ns;		   /* the same in Unix time, as it was then */
 	uint64_t pool_reads;			   /* handed to libuv's pool and not yet back */
 	struct read_line *lines_head, *lines_tail; /* those with reads in them; each goes on in its turn */
 	size_t line_count;

@@ -335,6 +335,9 @@ int server_new(const struct server_options *options, struct server **ret_server,
 		server_free(server);
 		return -1;
 	}
+	struct timespec now;
+	clock_gettime(CLOCK_REALTIME, &now);
+	server->net.started_unix_ns = (uint64_t)now.tv_sec * NS_PER_SECOND + (uint64_t)now.tv_nsec;
 	server->net.started_ns = clock_now_ns();
 	*ret_server = server;
 	return 0;
