@@ -50,3 +50,16 @@ int address_check_open(const struct sockaddr *address, const struct address_guar
 		"(insecure_allow_open_addresses = yes sends them in the clear)",
 		text);
 }
+
+int address_check_open_metrics(const struct sockaddr *address, bool allowed, struct error *err)
+{
+	char text[ADDRESS_TEXT_MAX];
+	if (address_is_local(address) || allowed)
+		return 0;
+	address_format(address, text, sizeof(text));
+	return error_set(err, ERR_CONFIG,
+		"cannot serve metrics at tcp %s: it is not a loopback address, and nobody is asked who they are there: "
+		"choose an address in 127.0.0.0/8 or [::1] for listen_metrics, and what asks for a password in front "
+		"of it (insecure_allow_open_addresses = yes lets everyone read them who reaches it)",
+		text);
+}

@@ -33,4 +33,7 @@ struct address_guard {
  * be listened on. */
 int address_check_open(const struct sockaddr *address, const struct address_guard *guard, struct error *err);
 
+/* The same for an address at which metrics are to be read: strangers are kept out by nothing but the address. */
+int address_check_open_metrics(const struct sockaddr *address, bool allowed, struct error *err);
+
 #endif

@@ -179,6 +179,11 @@ static int check_guard(const struct config *config, struct error *err)
 		if (address_check_open((const struct sockaddr *)&config->listen_tcp.list[i], &guard, err) != 0)
 			return -1;
 	}
+	for (uint32_t i = 0; i < config->listen_metrics.count; i++) {
+		const struct sockaddr *address = (const struct sockaddr *)&config->listen_metrics.list[i];
+		if (address_check_open_metrics(address, guard.allowed, err) != 0)
+			return -1;
+	}
 	return 0;
 }
 

@@ -38,6 +38,7 @@ struct config {
 	char listen_unix[CONFIG_UNIX_PATH_MAX + 1]; /* empty: none */
 	uint32_t listen_unix_mode;
 	char listen_unix_group[CONFIG_GROUP_MAX + 1]; /* empty: none */
+	struct config_addresses listen_metrics;
 
 	char token_file[PATH_MAX]; /* empty: none, as those that follow */
 	char tls_certificate[PATH_MAX];

@@ -40,7 +40,7 @@ bool fd_budget_fit(struct fd_budget *budget)
 {
 	const uint32_t writers = min_u32(budget->shards, FD_WRITERS_MAX);
 	const uint32_t floor = FD_SEGMENTS_BASE + FD_SEGMENTS_PER_WRITER * writers;
-	const uint64_t fixed = FD_RESERVE + UINT64_C(2) * writers + budget->listeners;
+	const uint64_t fixed = FD_RESERVE + UINT64_C(2) * writers + budget->listeners + budget->others;
 	uint64_t excess;
 
 	if (budget->segments < floor)

@@ -2,7 +2,8 @@
  * fd_budget: do the descriptors that the system grants suffice for what the configuration allows.
  *
  * Owns nothing; pure arithmetic but for fd_budget_raise, which the main thread calls at start.
- * Invariant: after a fit, connections + segments + 2 per writer (its journal) + one per listener + FD_RESERVE <= limit.
+ * Invariant: after a fit, connections + segments + 2 per writer (its journal) + one per listener + others +
+ * FD_RESERVE <= limit.
  */
 #ifndef IRONWALD_FD_BUDGET_H
 #define IRONWALD_FD_BUDGET_H
@@ -26,6 +27,7 @@ struct fd_budget {
 	/* in */
 	uint64_t limit; /* descriptors this process may have */
 	uint32_t shards, listeners;
+	uint32_t others;		/* that are held besides, or may be at any time */
 	uint32_t connections, segments; /* in: as asked; out: as granted */
 	/* out */
 	uint64_t minimum; /* the least limit that will do */

@@ -35,6 +35,7 @@
 #include "fd_budget.h"
 #include "inherited.h"
 #include "log.h"
+#include "metrics.h"
 #include "patience.h"
 #include "reload.h"
 #include "server.h"
@@ -43,6 +44,9 @@
 
 /* How often a supervisor without a watchdog hears of it: its patience at a stop ends some time, too. */
 #define BEAT_NS (10 * NS_PER_SECOND)
+
+/* Connections of listen_metrics, and the descriptors of the library that serves them. */
+#define FD_METRICS (METRICS_VISITORS_MAX + 4)
 
 enum { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_CONFIG = 2, EXIT_DAMAGE = 3 };
 
@@ -153,6 +157,7 @@ static int fit_descriptors(
 		.limit = fd_budget_raise(),
 		.shards = config->engine.shard_count,
 		.listeners = daemon->inherited_count > 0 ? (uint32_t)daemon->inherited_count : own_listeners,
+		.others = config->listen_metrics.count > 0 ? config->listen_metrics.count + FD_METRICS : 0,
 		.connections = connections,
 		.segments = segments,
 	};
@@ -204,6 +209,8 @@ static void server_options_of(
 	server_options_default(ret_options);
 	ret_options->tcp_addresses = config->listen_tcp.list;
 	ret_options->tcp_count = config->listen_tcp.count;
+	ret_options->metrics_addresses = config->listen_metrics.list;
+	ret_options->metrics_count = config->listen_metrics.count;
 	ret_options->unix_path = text_or_null(config->listen_unix);
 	ret_options->unix_mode = config->listen_unix_mode;
 	ret_options->unix_group = text_or_null(config->listen_unix_group);

@@ -2,7 +2,7 @@
 # directory, set.
 
 BUILD_PACKAGES="build-essential meson ninja-build pkg-config libuv1-dev liblz4-dev libmsgpack-dev libxxhash-dev
-	libisal-dev libinih-dev libyajl-dev libssl-dev libsystemd-dev"
+	libisal-dev libinih-dev libyajl-dev libssl-dev libmicrohttpd-dev libsystemd-dev"
 TEST_PACKAGES="libcriterion-dev python3 python3-msgpack mandoc abigail-tools libsqlite3-dev openssl systemd"
 
 # With the minutes and seconds since the beginning.

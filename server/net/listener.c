@@ -50,10 +50,15 @@ static void on_connection(uv_poll_t *poll, int status, int events)
 			return;
 		if (concerns_one(os_errno))
 			continue;
-		listener->paused = true;
-		uv_poll_stop(&listener->poll);
+		listener_pause(listener);
 		listener->cb(-os_errno, listener->tcp, listener->arg);
 	}
+}
+
+void listener_pause(struct listener *listener)
+{
+	listener->paused = true;
+	uv_poll_stop(&listener->poll);
 }
 
 void listener_resume(struct listener *listener)
@@ -116,8 +121,8 @@ static int listen_tcp(const struct sockaddr_storage *address)
 	return -saved;
 }
 
-int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, listener_cb cb, void *arg,
-	struct listener **ret_listener, struct error *err)
+int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, const char *key, listener_cb cb,
+	void *arg, struct listener **ret_listener, struct error *err)
 {
 	char name[ADDRESS_TEXT_MAX];
 	address_format((const struct sockaddr *)address, name, sizeof(name));
@@ -130,9 +135,12 @@ int listener_open_tcp(uv_loop_t *loop, const struct sockaddr_storage *address, l
 	if (result == 0)
 		result = watch(loop, fd, NULL, true, cb, arg, ret_listener);
 	if (result != 0)
-		return error_set(err, ERR_CONFIG, "cannot listen on tcp %s: %s: choose another address in listen_tcp",
-			name, uv_strerror(result));
-	log_info("net", "listening on tcp %s", name);
+		return error_set(err, ERR_CONFIG, "cannot listen on tcp %s: %s: choose another address in %s", name,
+			uv_strerror(result), key);
+	if (strcmp(key, "listen_tcp") == 0)
+		log_info("net", "listening on tcp %s", name);
+	else
+		log_info("net", "listening on tcp %s (%s)", name, key);
 	return 0;
 }
 

@@ -180,6 +180,7 @@ static int copy_options(struct server *server, const struct server_options *opti
 	*own = *options;
 	server->net.options = own;
 	own->tcp_addresses = server->addresses;
+	own->metrics_addresses = server->metrics_addresses;
 	own->sync_mode = server->sync_mode = strdup(options->sync_mode);
 	own->compression = server->compression = strdup(options->compression);
 	own->unix_path = server->unix_path = options->unix_path != NULL ? strdup(options->unix_path) : NULL;
@@ -190,10 +191,14 @@ static int copy_options(struct server *server, const struct server_options *opti
 		(options->unix_path != NULL && own->unix_path == NULL) ||
 		(options->unix_group != NULL && own->unix_group == NULL))
 		return error_set(err, ERR_CONFIG, "no memory for the server's options");
-	if (options->tcp_count > SERVER_MAX_LISTEN || options->inherited_count > SERVER_MAX_LISTEN)
+	if (options->tcp_count > SERVER_MAX_LISTEN || options->metrics_count > SERVER_MAX_LISTEN ||
+		options->inherited_count > SERVER_MAX_LISTEN)
 		return error_set(err, ERR_CONFIG, "at most %d addresses can be listened on", SERVER_MAX_LISTEN);
 	if (options->tcp_count > 0)
 		memcpy(server->addresses, options->tcp_addresses, options->tcp_count * sizeof(server->addresses[0]));
+	if (options->metrics_count > 0)
+		memcpy(server->metrics_addresses, options->metrics_addresses,
+			options->metrics_count * sizeof(server->metrics_addresses[0]));
 	return 0;
 }
 
@@ -207,6 +212,20 @@ static int check_address(const struct sockaddr *address, const struct address_gu
 	address_format(address, text, sizeof(text));
 	log_warn("net", "tcp %s is open to everyone who reaches it%s: insecure_allow_open_addresses is yes", text,
 		guard->authenticated ? ", and sends tokens in the clear" : "");
+	return 0;
+}
+
+/* There is neither a token nor TLS there. */
+static int check_metrics_address(const struct sockaddr *address, bool allowed, struct error *err)
+{
+	char text[ADDRESS_TEXT_MAX];
+	if (address_check_open_metrics(address, allowed, err) != 0)
+		return -1;
+	address_format(address, text, sizeof(text));
+	if (!address_is_local(address))
+		log_warn("net",
+			"metrics at tcp %s are open to everyone who reaches it: insecure_allow_open_addresses is yes",
+			text);
 	return 0;
 }
 
@@ -225,6 +244,11 @@ static int check_addresses(const struct server_options *options, const struct ad
 	}
 	for (size_t i = 0; options->inherited_count == 0 && i < options->tcp_count; i++) {
 		if (check_address((const struct sockaddr *)&options->tcp_addresses[i], guard, err) != 0)
+			return -1;
+	}
+	for (size_t i = 0; i < options->metrics_count; i++) {
+		const struct sockaddr *address = (const struct sockaddr *)&options->metrics_addresses[i];
+		if (check_metrics_address(address, guard->allowed, err) != 0)
 			return -1;
 	}
 	return 0;
@@ -289,6 +313,8 @@ void server_take_options(struct server *server, struct server_options *options)
 	const struct server_options *old = net->options;
 	options->tcp_addresses = old->tcp_addresses;
 	options->tcp_count = old->tcp_count;
+	options->metrics_addresses = old->metrics_addresses;
+	options->metrics_count = old->metrics_count;
 	options->unix_path = old->unix_path;
 	options->unix_mode = old->unix_mode;
 	options->unix_group = old->unix_group;
@@ -331,7 +357,8 @@ int server_new(const struct server_options *options, struct server **ret_server,
 	if (server == NULL)
 		return error_set(err, ERR_CONFIG, "no memory for the server");
 	if (copy_options(server, options, err) != 0 || make_guard(server, options, err) != 0 ||
-		make_rooms(server, err) != 0 || open_handles(server, err) != 0) {
+		make_rooms(server, err) != 0 || open_handles(server, err) != 0 ||
+		(options->metrics_count > 0 && metrics_new(&server->net, &server->metrics, err) != 0)) {
 		server_free(server);
 		return -1;
 	}
@@ -399,7 +426,8 @@ static int open_listeners(struct server *server, struct error *err)
 		return 0;
 	for (size_t i = 0; i < options->tcp_count; i++, ++*count) {
 		struct listener **slot = &server->listeners[*count];
-		if (listener_open_tcp(&net->loop, &server->addresses[i], accept_cb, server, slot, err) != 0)
+		if (listener_open_tcp(&net->loop, &server->addresses[i], "listen_tcp", accept_cb, server, slot, err) !=
+			0)
 			return -1;
 	}
 	if (options->unix_path != NULL) {
@@ -419,7 +447,7 @@ int server_start(struct server *server, struct engine *engine, struct error *err
 	signal(SIGPIPE, SIG_IGN); /* a peer that went away is an error of one write */
 	if (start_pool(err) != 0)
 		return -1;
-	if (open_listeners(server, err) != 0)
+	if (open_listeners(server, err) != 0 || (server->metrics != NULL && metrics_start(server->metrics, err) != 0))
 		return -1;
 	server->told_ready = server->told_alive = true;
 	uv_prepare_start(&server->turn, on_turn);
@@ -454,6 +482,7 @@ void server_free(struct server *server)
 	if (server->handles_open) {
 		for (size_t i = 0; i < server->listener_count; i++)
 			listener_close(server->listeners[i]);
+		metrics_close(server->metrics);
 		conn_group_abort(server->net.conns);
 		close_handle((uv_handle_t *)&server->wake);
 		close_handle((uv_handle_t *)&server->turn);
@@ -466,6 +495,7 @@ void server_free(struct server *server)
 		uv_run(&server->net.loop, UV_RUN_DEFAULT); /* closing, and reads that are still in the pool */
 		uv_loop_close(&server->net.loop);
 	}
+	metrics_free(server->metrics);
 	conn_group_free(server->net.conns);
 	waiters_free(server->net.waiters);
 	auth_free(server->net.auth);

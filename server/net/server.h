@@ -48,6 +48,11 @@ struct server_options {
 	int inherited_first;
 	size_t inherited_count; /* at most SERVER_MAX_LISTEN */
 
+	/* Where metrics are to be read, by HTTP: as tcp_addresses. Others than loopback only with allow_open, as nobody
+	 * is asked who they are there. */
+	const struct sockaddr_storage *metrics_addresses;
+	size_t metrics_count;
+
 	struct server_secret_files secrets;
 	bool allow_open; /* addresses that are not loopback, also without tokens or TLS */
 

@@ -11,6 +11,7 @@
 #include <stddef.h>
 
 #include "listener.h"
+#include "metrics.h"
 #include "net.h"
 #include "server.h"
 
@@ -22,12 +23,14 @@ struct server {
 	struct sockaddr_storage addresses[SERVER_MAX_LISTEN];
 	struct listener *listeners[SERVER_MAX_LISTEN + 1];
 	size_t listener_count;
-	uv_async_t wake;    /* the engine has completions */
-	uv_prepare_t turn;  /* once per loop turn, before it waits */
-	uv_idle_t busy;	    /* active while the next turn must not wait */
-	uv_timer_t tick;    /* timeouts of connections */
-	uv_timer_t expiry;  /* the next waiting iter */
-	uint64_t expiry_ns; /* what it is set to; UINT64_MAX: not set */
+	struct sockaddr_storage metrics_addresses[SERVER_MAX_LISTEN];
+	struct metrics *metrics; /* NULL: none */
+	uv_async_t wake;	 /* the engine has completions */
+	uv_prepare_t turn;	 /* once per loop turn, before it waits */
+	uv_idle_t busy;		 /* active while the next turn must not wait */
+	uv_timer_t tick;	 /* timeouts of connections */
+	uv_timer_t expiry;	 /* the next waiting iter */
+	uint64_t expiry_ns;	 /* what it is set to; UINT64_MAX: not set */
 	uv_signal_t sigterm, sigint, sighup;
 	bool handles_open;
 	bool asks_for_certificates; /* of clients */

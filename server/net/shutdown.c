@@ -1,7 +1,8 @@
 /*
  * shutdown: the graceful stop.
  *
- *   1. listeners are closed; waiting iters are answered, empty
+ *   1. listeners are closed, but for that of metrics, which tells how it stops until the loop ends; waiting iters are
+ *      answered, empty
  *   2. what was read is answered; requests that arrive now get ShuttingDown
  *   3. each connection that is owed nothing: sending side ended, input thrown away until the client ends too
  *   4. connections that are left at the deadline are closed; what the engine has in hand is waited for, always

@@ -94,6 +94,11 @@ static void check_accepted(const struct config *config)
 		"root_path is no text");
 	FUZZ_CHECK(memchr(config->listen_unix, 0, sizeof(config->listen_unix)) != NULL, "listen_unix is no text");
 	FUZZ_CHECK(config->listen_tcp.count <= CONFIG_MAX_LISTEN, "%u addresses", config->listen_tcp.count);
+	FUZZ_CHECK(config->listen_metrics.count <= CONFIG_MAX_LISTEN, "%u addresses", config->listen_metrics.count);
+	for (uint32_t i = 0; i < config->listen_metrics.count; i++)
+		FUZZ_CHECK(config->insecure_allow_open_addresses != 0 ||
+				   address_is_local((const struct sockaddr *)&config->listen_metrics.list[i]),
+			"metrics are open");
 	struct error err = {0};
 	bool somewhere = config->listen_tcp.count > 0 || config->listen_unix[0] != '\0';
 	FUZZ_CHECK((config_check_listening(config, 0, &err) == 0) == somewhere, "nowhere to listen");

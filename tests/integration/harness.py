@@ -202,7 +202,7 @@ class Daemon:
                 self.process.kill()
                 self.process.communicate()
                 raise Failed("the daemon is not ready: %r, status %s: %s" % (line, self.process.returncode, self.stderr()))
-            found = re.search(r"listening on tcp 127\.0\.0\.1:(\d+)", self.stderr())
+            found = re.search(r"listening on tcp 127\.0\.0\.1:(\d+)$", self.stderr(), re.M)
             if found:
                 self.tcp = ("127.0.0.1", int(found.group(1)))
 
@@ -257,6 +257,36 @@ class Daemon:
             self.process.kill()
             self.process.communicate()
         self.stderr_file.close()
+
+
+class Stalls:
+    """What does not come back, in a daemon that gets self.env: see stall_shim.c."""
+
+    def __init__(self, place):
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise Skipped("there is no C compiler")
+        self.path = os.path.join(place, "stalls")
+        os.mkdir(self.path)
+        library = os.path.join(place, "stall_shim.so")
+        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stall_shim.c")
+        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
+        self.env = {
+            "LD_PRELOAD": library,
+            "STALL_SHIM": self.path,
+            # A sanitizer's library wants to be the first one, and does not need to be for this.
+            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
+        }
+
+    @contextlib.contextmanager
+    def of(self, name):
+        path = os.path.join(self.path, name)
+        open(path, "w").close()
+        try:
+            yield
+        finally:
+            if os.path.exists(path):
+                os.unlink(path)
 
 
 def reloaded(daemon, how="reloaded"):

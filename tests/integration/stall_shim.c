@@ -7,8 +7,14 @@
  *   writer   a look at the clock by a thread "writer-..." (it hangs outside of any call that waits)
  *   main     a look at the clock by the main thread (the same)
  *   opens    each opening of a file takes 20 ms (a slow disk, which gets on)
+ *
+ * and with these, something else is not as it should be:
+ *
+ *   eio      a sync of a file fails (a disk that is broken)
+ *   narrow   a connection that is accepted takes little of what is sent at once (a network that is slow)
  */
 #define _GNU_SOURCE
+#include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -18,6 +24,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -51,6 +58,10 @@ static void stall_while(const char *name)
 int fdatasync(int fd)
 {
 	stall_while("sync");
+	if (is_asked_for("eio")) {
+		errno = EIO;
+		return -1;
+	}
 	return (int)syscall(SYS_fdatasync, fd);
 }
 
@@ -78,6 +89,15 @@ int openat(int dir, const char *path, int flags, ...)
 }
 
 int openat64(int dir, const char *path, int flags, ...) __attribute__((alias("openat")));
+
+int accept4(int fd, struct sockaddr *address, socklen_t *len, int flags)
+{
+	const int bytes = 4096;
+	int accepted = (int)syscall(SYS_accept4, fd, address, len, flags);
+	if (accepted >= 0 && is_asked_for("narrow"))
+		setsockopt(accepted, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof(bytes));
+	return accepted;
+}
 
 /* libuv waits by one or the other. */
 int epoll_pwait(int epoll, struct epoll_event *events, int count, int timeout, const sigset_t *mask)

@@ -142,6 +142,7 @@ def test_files_are_where_they_should_be():
     for page in ("man1/ironwal.1", "man3/libironwal.3", "man5/ironwald.conf.5", "man8/ironwald.8"):
         check(os.path.getsize(os.path.join(it.man, page)) > 0, page)
     check(os.path.isfile(os.path.join(it.data, "doc", "ironwald", "ironwald.conf")), "the sample of a configuration")
+    check(os.path.isfile(os.path.join(it.data, "doc", "ironwald", "ironwald.rules.yml")), "alerts")
     same(said(os.path.join(it.bin, "ironwal"), "--version").split(), ["ironwal", version], "the tool")
     same(said(os.path.join(it.bin, "ironwald"), "--version").split(), ["ironwald", version], "the daemon")
     planned = json.loads(said(MESON, "introspect", "--installed", BUILD)).values()

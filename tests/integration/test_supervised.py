@@ -8,14 +8,12 @@ import contextlib
 import os
 import re
 import select
-import shutil
 import signal
 import socket
-import subprocess
 import time
 
 import harness
-from harness import Daemon, Skipped, cases_of, check, directory, eventually, main, same
+from harness import Daemon, Skipped, Stalls, cases_of, check, directory, eventually, main, same
 
 # Of what is to be withheld several are due in this time. Only a test that should fail can pass by a slow machine.
 SILENCE_S = 3
@@ -63,36 +61,6 @@ class Supervisor:
 
     def __exit__(self, *_):
         self.socket.close()
-
-
-class Stalls:
-    """What does not come back, in a daemon that gets self.env: see stall_shim.c."""
-
-    def __init__(self, place):
-        compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            raise Skipped("there is no C compiler")
-        self.path = os.path.join(place, "stalls")
-        os.mkdir(self.path)
-        library = os.path.join(place, "stall_shim.so")
-        source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "stall_shim.c")
-        subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source], check=True)
-        self.env = {
-            "LD_PRELOAD": library,
-            "STALL_SHIM": self.path,
-            # A sanitizer's library wants to be the first one, and does not need to be for this.
-            "ASAN_OPTIONS": os.environ.get("ASAN_OPTIONS", "") + ":verify_asan_link_order=0",
-        }
-
-    @contextlib.contextmanager
-    def of(self, name):
-        path = os.path.join(self.path, name)
-        open(path, "w").close()
-        try:
-            yield
-        finally:
-            if os.path.exists(path):
-                os.unlink(path)
 
 
 def needs_systemd():

@@ -362,7 +362,8 @@ void engine_stats(struct engine *engine, struct engine_stats *ret_stats)
 void engine_writer_stats(struct engine *engine, uint32_t writer, struct writer_stats *ret_stats)
 {
 	(void)writer;
-	*ret_stats = (struct writer_stats){.queue_depth = fake_engine_ops_held(engine)};
+	*ret_stats = (struct writer_stats){
+		.queue_depth = fake_engine_ops_held(engine), .failed = atomic_load(&engine->failed) != NULL};
 }
 
 uint32_t engine_shard_count(const struct engine *engine)

@@ -651,6 +651,30 @@ Test(config, tls_is_whole)
 	cr_assert(strstr(err.message, "nobody is asked who they are") != NULL, "%s", err.message);
 }
 
+/* Whatever keeps strangers out of the log does not keep them out of what is there for everyone. */
+Test(config, metrics_are_for_loopback)
+{
+	static const char guards[] = "token_file = /t\ntls_certificate = /c\ntls_key = /k\n";
+	struct config config;
+	struct error err;
+	char text[200];
+
+	good(NULL, NULL, NULL, &config);
+	cr_assert(config.listen_metrics.count == 0, "none is the default");
+	good("listen_metrics = 127.0.0.1:9411, [::1]:9411\n", "--listen-metrics=127.8.8.8:1",
+		"--listen-metrics=[::1]:2", &config);
+	cr_assert(config.listen_metrics.count == 2, "options gather, and replace those of the file");
+	snprintf(text, sizeof(text), "listen_metrics = 127.0.0.1:1,192.0.2.1:9411\n%s", guards);
+	cr_assert(load(text, "--root-path=/d", NULL, NULL, &config, &err) == -1, "open");
+	cr_assert(err.code == ERR_CONFIG && strstr(err.message, "metrics at tcp 192.0.2.1:9411") != NULL, "%s",
+		err.message);
+	good(text, "--insecure-allow-open-addresses=yes", NULL, &config);
+	cr_assert(config.listen_metrics.count == 2, "on purpose");
+	/* They are no place to serve clients at. */
+	good("listen_metrics = 127.0.0.1:1\nlisten_tcp = none\n", NULL, NULL, &config);
+	cr_assert(config_check_listening(&config, 0, &err) == -1, "nowhere to listen");
+}
+
 Test(config, modes_and_names)
 {
 	struct config config;
@@ -729,6 +753,10 @@ Test(config, descriptors)
 	budget = (struct fd_budget){.limit = 4096, .shards = 65535, .listeners = 1, .connections = 10, .segments = 10};
 	cr_assert(fd_budget_fit(&budget) && budget.segments == 8 + 4 * 16 && budget.minimum == 24 + 32 + 1 + 4 + 72,
 		"65535 shards");
+	/* What others may take is not there for connections. */
+	budget = (struct fd_budget){
+		.limit = 256, .shards = 4, .listeners = 1, .others = 20, .connections = 1024, .segments = 128};
+	cr_assert(fd_budget_fit(&budget) && budget.connections == 75 && budget.segments == 128, "256 less 20");
 }
 
 Test(config, descriptors_are_raised)
