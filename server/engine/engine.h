@@ -227,6 +227,7 @@ struct writer_stats {
 	uint64_t conflicts, truncates, syncs_asked;
 	uint64_t groups, journal_groups;
 	uint64_t file_syncs, dir_syncs, journal_syncs;
+	uint64_t held_bytes; /* in memory now, on disk in the journal alone */
 	uint64_t rotations, no_space_errors;
 	struct histogram group_ops, sync_ns, queue_ns; /* ops per group; time of each sync; from submit to completion */
 };

@@ -4,6 +4,7 @@
  *
  * A write that finds no space or no descriptor fails its stream alone; every other error here stops the shard, because
  * what of the group is on disk is not known then. That is why the journal comes last: what stands in it is promised.
+ * Small frames that go into the journal are held in memory (held.h) instead of being written in place at once.
  * Runs on the writer's thread, between prepare and publish (group.c).
  */
 #include <errno.h>
@@ -33,20 +34,26 @@ static int pad_page(const struct tail *tail, uint64_t end, struct iovec *iov)
 	return 1;
 }
 
-/* *ret_tried: false if there was not even a descriptor for it. */
+/* With what is held before it. *ret_tried: false if there was not even a descriptor for it. */
 static int write_in_place(struct writer *writer, struct plan *plan, bool *ret_tried)
 {
 	struct io *io = writer->engine->io;
 	struct tail *tail = &plan->stream->tail;
-	struct iovec iov[4];
-	int iov_count = plan_iov(writer, plan, iov);
-	iov_count += pad_page(tail, plan->frame_offset + plan->built.total_bytes, &iov[iov_count]);
+	struct iovec iov[5];
 	struct io_file *file;
 	int r = tail_pin(writer, tail->segment, &file);
 	*ret_tried = r == 0;
 	if (r != 0)
 		return r;
-	r = io->ops->pwritev(file, iov, iov_count, plan->offset);
+	uint64_t offset = plan->offset;
+	struct held *held = held_rest(writer, plan->stream, iov, &offset);
+	int iov_count = held ? 1 : 0;
+	iov_count += plan_iov(writer, plan, iov + iov_count);
+	iov_count += pad_page(tail, plan->frame_offset + plan->built.total_bytes, &iov[iov_count]);
+	r = io->ops->pwritev(file, iov, iov_count, offset);
+	if (r == 0)
+		held_done(writer, plan->stream);
+	held_unref(held);
 	if (r == -ENOSPC || r == -EDQUOT) {
 		/* It was reserved, and is not to be had all the same: what was written of it is taken back before any
 		 * sync. */
@@ -133,6 +140,9 @@ static int write_direct(struct writer *writer)
 {
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
+		if (plan->held)
+			held_take_back(writer, plan->stream, plan->offset);
+		plan->held = false;
 		if (!plan->has_frame)
 			continue;
 		const char *what;
@@ -167,33 +177,85 @@ static int write_direct(struct writer *writer)
 	return 0;
 }
 
-struct checkpoint_chore {
+/* What the keeper does for a journal. */
+struct keeping {
 	struct chore chore;
 	struct writer *writer;
 	uint64_t generation;
+	bool checkpoint; /* makes the generation durable in place; else only what is held is written */
 };
 
-static enum chore_result run_checkpoint(struct chore *chore)
+static void keep(struct writer *writer, uint64_t generation, bool checkpoint)
 {
-	struct checkpoint_chore *checkpoint = (struct checkpoint_chore *)chore;
-	int r = 0;
-	/* After a failed sync of everything this journal may hold the only good copy, though a second try would say
-	 * that all is well. */
-	if (!atomic_load(&checkpoint->writer->engine->abandoned) && !atomic_load(&checkpoint->writer->failed))
-		r = journal_checkpoint(checkpoint->writer->journal, checkpoint->generation);
+	struct engine *engine = writer->engine;
+	int r = held_write_all(writer, generation);
+	if (r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || tail_was_not_tried(r)) {
+		/* Nothing is lost: the journal has it. */
+		if (checkpoint)
+			atomic_store(&writer->checkpoint_again, true);
+		return;
+	}
+	if (r != 0) {
+		writer_fail(writer, -r, "write of what the journal holds", "");
+		return;
+	}
+	if (!checkpoint)
+		return;
+	r = journal_checkpoint(writer->journal, generation);
 	/* The system tells of a lost write-back once, and it may have been anybody's: no shard can trust what it wrote.
 	 */
-	struct engine *engine = checkpoint->writer->engine;
 	for (uint32_t i = 0; r != 0 && i < engine->writer_count; i++)
 		writer_fail(engine->writers[i], -r, "sync of the file system for", "the journal");
-	free(checkpoint);
+}
+
+static enum chore_result run_keeping(struct chore *chore)
+{
+	struct keeping *keeping = (struct keeping *)chore;
+	struct writer *writer = keeping->writer;
+	/* After a failed sync of everything this journal may hold the only good copy, though a second try would say
+	 * that all is well. */
+	if (!atomic_load(&writer->engine->abandoned) && !atomic_load(&writer->failed))
+		keep(writer, keeping->generation, keeping->checkpoint);
+	free(keeping);
 	return CHORE_DONE;
+}
+
+static struct keeping *new_keeping(struct writer *writer, bool checkpoint)
+{
+	struct keeping *keeping = malloc(sizeof(*keeping));
+	if (keeping)
+		*keeping =
+			(struct keeping){{run_keeping, NULL}, writer, journal_generation(writer->journal), checkpoint};
+	return keeping;
+}
+
+void group_write_idle(struct writer *writer)
+{
+	struct keeping *keeping = new_keeping(writer, false);
+	writer->held_due_ns = 0;
+	if (keeping)
+		chores_add(writer->engine->keeper, &keeping->chore);
+}
+
+/* The last checkpoint found no descriptor, or no room. */
+static void checkpoint_again(struct writer *writer)
+{
+	if (!atomic_exchange(&writer->checkpoint_again, false))
+		return;
+	struct keeping *keeping = new_keeping(writer, true);
+	if (!keeping) {
+		atomic_store(&writer->checkpoint_again, true);
+		return;
+	}
+	keeping->generation--;
+	chores_add(writer->engine->keeper, &keeping->chore);
 }
 
 /* Makes room in the journal for the record that was collected. */
 static int journal_make_room(struct writer *writer)
 {
 	struct journal *journal = writer->journal;
+	checkpoint_again(writer);
 	enum journal_room room = journal_room(journal, journal_record_bytes(journal));
 	if (room == JOURNAL_FULL) {
 		chores_run_once(writer->engine->keeper); /* not drain: a reader may hold up what it deletes */
@@ -206,12 +268,21 @@ static int journal_make_room(struct writer *writer)
 	int r = journal_unsynced(journal) ? writer_journal_sync(writer) : 0;
 	if (r != 0)
 		return fail_with(writer, r, "sync of the journal", NULL);
-	struct checkpoint_chore *checkpoint = malloc(sizeof(*checkpoint));
-	if (!checkpoint)
+	struct keeping *keeping = new_keeping(writer, true);
+	if (!keeping)
 		return -ENOMEM;
-	*checkpoint = (struct checkpoint_chore){{run_checkpoint, NULL}, writer, journal_switch(journal)};
-	chores_add(writer->engine->keeper, &checkpoint->chore);
+	(void)journal_switch(journal);
+	chores_add(writer->engine->keeper, &keeping->chore);
 	return 0;
+}
+
+/* A new segment's file has to say whose it is, and behind bytes that no journal has nothing may be missing. */
+static bool hold(struct writer *writer, struct plan *plan)
+{
+	struct iovec iov[3];
+	const struct tail *tail = &plan->stream->tail;
+	return !plan->fresh && !tail->dirty && !tail->whole_pages &&
+	       held_add(writer, plan->stream, plan->offset, iov, plan_iov(writer, plan, iov));
 }
 
 /* Into the files first, unsynced, and then into the journal: what has no descriptor or no room for its file fails
@@ -231,6 +302,9 @@ static int write_all_in_place(struct writer *writer)
 			continue;
 		}
 		if (!plan->has_frame)
+			continue;
+		plan->held = hold(writer, plan);
+		if (plan->held)
 			continue;
 		r = write_in_place(writer, plan, &tried);
 		if (r != 0 && tried && r != -ENOSPC && r != -EDQUOT)
@@ -277,6 +351,7 @@ static int write_journaled(struct writer *writer)
 			plan->stream->tail.named_gen = journal_generation(journal);
 		advance(writer, plan);
 	}
+	writer->held_due_ns = writer->engine->io->ops->monotonic_ns(writer->engine->io) + HELD_IDLE_NS;
 	if (sync && (r = writer_journal_sync(writer)) != 0)
 		return fail_with(writer, r, "sync of the journal", NULL);
 	STAT_ADD(writer, journal_groups, 1);

@@ -42,6 +42,7 @@ struct job {
 /* What was true of a segment when the list was locked. */
 struct snapshot {
 	struct segment *segment; /* referenced */
+	struct held *held;	 /* referenced; NULL: all is in the file */
 	uint64_t first_id, end_id, data_end, salt;
 	uint32_t header_bytes, header_check;
 	bool cut, sealed, indexed, loaded;
@@ -458,6 +459,10 @@ static enum read_result read_segment(struct job *job, struct snapshot *snapshot)
 	window->map = map;
 	window->map_len = map_len;
 	window->nowait = job->nowait;
+	if (snapshot->held) {
+		window->memory = snapshot->held->bytes;
+		window->memory_from = snapshot->held->from;
+	}
 	enum read_result result;
 	r = snapshot->loaded && snapshot->indexed ? 0 : load_segment(job, snapshot, window);
 	if (r == -EBADMSG) {
@@ -499,9 +504,9 @@ static enum read_result read_some(struct job *job)
 	uint64_t first_kept = stream->segment_count > 0 ? stream->segments[0]->first_id : 0;
 	struct segment *segment = stream_segment_at(stream, job->next);
 	if (segment)
-		snapshot = (struct snapshot){segment, segment->first_id, segment->end_id, segment->data_end,
-			segment->salt, segment->header_bytes, segment->header_check, segment->cut, segment->sealed,
-			segment->indexed, segment->header_bytes != 0};
+		snapshot = (struct snapshot){segment, held_of(segment), segment->first_id, segment->end_id,
+			segment->data_end, segment->salt, segment->header_bytes, segment->header_check, segment->cut,
+			segment->sealed, segment->indexed, segment->header_bytes != 0};
 	pthread_mutex_unlock(&stream->writer->list_lock);
 	enum read_result result;
 	if (job->next < first_kept)
@@ -512,6 +517,7 @@ static enum read_result read_some(struct job *job)
 		result = fail_damage(job, segment, 0, snapshot.first_id); /* a hole that recovery left: it speaks */
 	else
 		result = read_segment(job, &snapshot);
+	held_unref(snapshot.held);
 	segment_unref(segment, job->engine->open_cache);
 	return result;
 }

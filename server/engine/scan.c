@@ -12,6 +12,8 @@ void window_aim(struct window *window, struct io *io, struct io_file *file, uint
 	window->file = file;
 	window->map = NULL;
 	window->map_len = 0;
+	window->memory = NULL;
+	window->memory_from = 0;
 	window->limit = limit;
 	window->chunk = chunk < 512 ? 512 : chunk;
 	window->nowait = false;
@@ -26,7 +28,7 @@ void window_free(struct window *window)
 	*window = (struct window){0};
 }
 
-static ssize_t fill(struct window *window, uint64_t offset, uint8_t *to, size_t len)
+static ssize_t fill_from_file(struct window *window, uint64_t offset, uint8_t *to, size_t len)
 {
 	int flags = window->nowait ? IO_NOWAIT : 0;
 	if (window->map && offset + len <= window->map_len) {
@@ -34,6 +36,18 @@ static ssize_t fill(struct window *window, uint64_t offset, uint8_t *to, size_t 
 		return r == 0 ? (ssize_t)len : r;
 	}
 	return window->io->ops->pread(window->file, to, len, offset, flags);
+}
+
+static ssize_t fill(struct window *window, uint64_t offset, uint8_t *to, size_t len)
+{
+	if (!window->memory || offset + len <= window->memory_from)
+		return fill_from_file(window, offset, to, len);
+	size_t before = offset < window->memory_from ? (size_t)(window->memory_from - offset) : 0;
+	ssize_t got = before > 0 ? fill_from_file(window, offset, to, before) : 0;
+	if (got < (ssize_t)before)
+		return got;
+	memcpy(to + before, window->memory + (offset + before - window->memory_from), len - before);
+	return (ssize_t)len;
 }
 
 static ssize_t fill_bridged(struct window *window, uint64_t offset, uint8_t *to, size_t len)

@@ -16,6 +16,8 @@ struct window {
 	struct io_file *file;
 	struct io_map *map; /* NULL: read the file */
 	uint64_t map_len;
+	const uint8_t *memory; /* NULL, or what is there from memory_from up to the limit: the file may not have it */
+	uint64_t memory_from;
 	uint64_t limit; /* nothing at or behind it is looked at */
 	size_t chunk;	/* bytes of one read, at least */
 	bool nowait;

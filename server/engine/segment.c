@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "activity.h"
+#include "held.h"
 #include "stream.h"
 
 static atomic_uint_least64_t next_serial = 1;
@@ -35,6 +36,7 @@ void segment_unref(struct segment *segment, struct open_cache *cache)
 	if (cache)
 		open_cache_drop(cache, segment);
 	index_clear(&segment->index);
+	held_unref(segment->held);
 	free(segment);
 }
 

@@ -18,6 +18,7 @@
 #include "io.h"
 #include "names.h"
 
+struct held;
 struct stream;
 struct open_cache;
 
@@ -38,6 +39,7 @@ struct segment {
 	bool sealed;
 	bool indexed; /* the index covers it all */
 	struct index index;
+	struct held *held; /* its end, as long as it is in the journal alone; NULL: it is in the file */
 
 	atomic_uint refs;
 	struct segment *doomed_next; /* the deleter's */

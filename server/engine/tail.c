@@ -402,11 +402,15 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 	int r = tail_pin(writer, segment, &file);
 	if (r != 0)
 		return r; /* no descriptor: the segment stays as it is */
-	/* What the journal holds may be in place only in the page cache: the successor must not be written before it is
-	 * durable. */
-	tail->dirty = true;
-	r = tail_sync(writer, stream);
-	*ret_fatal = r != 0 && !tail_was_not_tried(r);
+	/* What the journal holds may be in place only in the page cache, or not at all: the successor must not be
+	 * written before it is durable. */
+	r = held_write(writer, stream);
+	*ret_fatal = r != 0 && r != -ENOSPC && r != -EDQUOT && !tail_was_not_tried(r);
+	if (r == 0) {
+		tail->dirty = true;
+		r = tail_sync(writer, stream);
+		*ret_fatal = r != 0 && !tail_was_not_tried(r);
+	}
 	if (r == 0) {
 		tail_save_index(writer, stream, true);
 		/* What was written ahead goes back; if it cannot, the zeros do no harm. */
@@ -436,7 +440,7 @@ int tail_reserve(struct writer *writer, struct segment *segment, struct tail *ta
 	int r = tail_pin(writer, segment, &file);
 	if (r != 0)
 		return r;
-	uint64_t ahead = tail->written / 8 < FILL_MIN_SEGMENT ? tail->written / 8 : FILL_MIN_SEGMENT;
+	uint64_t ahead = tail->written / 2 < FILL_MIN_SEGMENT ? tail->written / 2 : FILL_MIN_SEGMENT;
 	uint64_t to = align_up(end + ahead, IO_PAGE_BYTES);
 	r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	if (r == -ENOSPC || r == -EDQUOT) {

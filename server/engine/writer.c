@@ -125,7 +125,10 @@ int writer_settle(struct writer *writer, struct error *err)
 	if (atomic_load(&writer->failed))
 		return error_set_io(err, writer->failed_errno, "writer stopped earlier:", writer->stats.failed_reason);
 	tail_trim_all(writer);
-	int r = writer_sync_all(writer);
+	int r = writer->journal ? held_write_all(writer, journal_generation(writer->journal)) : 0;
+	if (r != 0)
+		return error_set_io(err, -r, "write of what the journal holds:", "a segment");
+	r = writer_sync_all(writer);
 	return r == 0 ? 0 : error_set_io(err, -r, "final sync:", writer->stats.failed_reason);
 }
 
@@ -273,6 +276,13 @@ static void sync_by_interval(struct writer *writer)
 	writer->sync_is_late = late;
 }
 
+static bool held_is_due(struct writer *writer)
+{
+	struct io *io = writer->engine->io;
+	return writer->held_due_ns != 0 && !atomic_load(&writer->failed) &&
+	       io->ops->monotonic_ns(io) >= writer->held_due_ns;
+}
+
 bool writer_step(struct writer *writer)
 {
 	bool worked = false;
@@ -287,6 +297,9 @@ bool writer_step(struct writer *writer)
 		if (!group_run(writer))
 			run_single(writer);
 		worked = true;
+	} else if (held_is_due(writer)) {
+		group_write_idle(writer);
+		worked = true;
 	}
 	return worked;
 }
@@ -294,18 +307,22 @@ bool writer_step(struct writer *writer)
 /* ---- the thread
  * ------------------------------------------------------------------------------------------------------ */
 
-/* Waits for work, for the end of the sync interval, or for the stop. False: stop, and nothing is left. */
+/* Waits for work, for the end of the sync interval, until what is held is due, or for the stop. False: stop, and
+ * nothing is left. */
 static bool wait_for_work(struct writer *writer)
 {
 	pthread_mutex_lock(&writer->queue_lock);
 	while (!writer->queue_first && !writer->stop) {
-		if (writer->next_sync_ns == 0 || atomic_load(&writer->failed)) {
+		uint64_t until_ns = writer->next_sync_ns;
+		if (until_ns == 0 || (writer->held_due_ns != 0 && writer->held_due_ns < until_ns))
+			until_ns = writer->held_due_ns;
+		if (until_ns == 0 || atomic_load(&writer->failed)) {
 			pthread_cond_wait(&writer->queue_changed, &writer->queue_lock);
 			continue;
 		}
 		struct timespec until = {
-			.tv_sec = (time_t)(writer->next_sync_ns / 1000000000),
-			.tv_nsec = (long)(writer->next_sync_ns % 1000000000),
+			.tv_sec = (time_t)(until_ns / 1000000000),
+			.tv_nsec = (long)(until_ns % 1000000000),
 		};
 		if (pthread_cond_timedwait(&writer->queue_changed, &writer->queue_lock, &until) == ETIMEDOUT)
 			break;

@@ -14,6 +14,7 @@
 
 #include "engine_private.h"
 #include "frame_builder.h"
+#include "held.h"
 #include "journal.h"
 
 /* So many active segments of a writer may hold as much as a spare's room ahead. */
@@ -34,6 +35,7 @@ struct plan {
 	bool sync; /* has to be durable before it is published */
 	bool has_frame;
 	bool in_place;	     /* and it stands in the file, unsynced: it cannot be refused any more */
+	bool held;	     /* or in memory, until the journal is checkpointed */
 	struct error *error; /* this stream's appends failed with it, nothing written */
 };
 
@@ -52,6 +54,7 @@ struct writer {
 	bool stop;
 
 	pthread_mutex_t list_lock;
+	struct held *held_first, *held_last; /* under the list lock */
 
 	/* the writer's own */
 	struct op *ready_first, *ready_last;
@@ -68,13 +71,15 @@ struct writer {
 	struct spare *spare;		 /* NULL: none */
 	struct stream *roomy[ROOMY_MAX]; /* whose active segment was a spare, the next to be trimmed at roomy_next */
 	uint32_t roomy_next;
+	uint64_t held_due_ns;  /* when what is held is written because nothing comes any more; 0: nothing is held */
 	uint64_t next_sync_ns; /* when the interval is over; 0: nothing to sync */
 	bool sync_is_late;     /* the last one by the interval found no descriptor */
 
 	/* read by others, relaxed; the text under the list lock */
 	struct writer_stats stats;
 	atomic_uint_least64_t queued;
-	atomic_bool failed; /* set by the writer or by chores; never cleared */
+	atomic_bool checkpoint_again; /* the keeper could not, and nothing has failed for good */
+	atomic_bool failed;	      /* set by the writer or by chores; never cleared */
 	int failed_errno;
 };
 
@@ -115,6 +120,8 @@ void plan_fail(struct writer *writer, struct plan *plan, int r, const char *what
 
 /* group_write.c: writes and syncs what was prepared, for all plans. 0, or a negative errno: the shard has stopped. */
 int group_write(struct writer *writer);
+/* Has the keeper write what is held: nothing came for a while. */
+void group_write_idle(struct writer *writer);
 
 /* tail.c: the active segment of a stream. All return 0 or a negative errno; *ret_fatal says that the shard has to stop.
  */

@@ -243,6 +243,7 @@ static void write_writer(struct mp_writer *writer, uint32_t number, const struct
 		{"file_syncs", stats->file_syncs},
 		{"dir_syncs", stats->dir_syncs},
 		{"journal_syncs", stats->journal_syncs},
+		{"held_bytes", stats->held_bytes},
 		{"rotations", stats->rotations},
 		{"no_space_errors", stats->no_space_errors},
 	};

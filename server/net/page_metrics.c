@@ -278,6 +278,8 @@ static const struct writer_row writer_rows[] = {
 		"Requests to sync, by each writer that took part."},
 	{"ironwald_groups_total", METRIC_COUNTER, FIELD(groups), "Groups of requests that were written together."},
 	{"ironwald_journal_groups_total", METRIC_COUNTER, FIELD(journal_groups), "Groups that went by a journal."},
+	{"ironwald_writer_held_bytes", METRIC_GAUGE, FIELD(held_bytes),
+		"Bytes in memory that are in a journal, and not in their segments yet."},
 	{"ironwald_segment_rotations_total", METRIC_COUNTER, FIELD(rotations),
 		"Segments that were followed by another."},
 	{"ironwald_no_space_errors_total", METRIC_COUNTER, FIELD(no_space_errors),

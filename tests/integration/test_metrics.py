@@ -261,6 +261,7 @@ def test_it_says_what_stats_says():
         "checkpoints.records": "checkpoint_records", "checkpoints.log_bytes": "checkpoint_log_bytes",
         "checkpoints.created": "checkpoints_created_total", "checkpoints.loaded": "checkpoints_loaded_total",
         "writers.writer": None, "writers.failed": "writer_failed", "writers.queue_depth": "writer_queue_depth",
+        "writers.held_bytes": "writer_held_bytes",
         "writers.syncs_asked": "sync_requests_total", "writers.rotations": "segment_rotations_total",
         "writers.file_syncs": 'syncs_total{kind="file"}', "writers.dir_syncs": 'syncs_total{kind="directory"}',
         "writers.journal_syncs": 'syncs_total{kind="journal"}',
