@@ -8,7 +8,7 @@
 #include "message.h"
 
 /* What the loop thread does for one request at most. */
-#define LOOP_BYTES_MAX ((uint64_t)64 * 1024)
+#define LOOP_BYTES_MAX ((uint64_t)128 * 1024)
 #define LOOP_ENTRIES_MAX 2048
 #define LOOP_READS_MAX 32
 

@@ -213,7 +213,7 @@ Test(waiters, woken_and_expired_bit_by_bit)
 /* ---- read jobs ----------------------------------------------------------------------------------------------------
  */
 
-#define LIMIT (128 * 1024)
+#define LIMIT (256 * 1024)
 
 static struct read_job iter_job(struct engine *engine, struct stream *stream, uint64_t start)
 {
@@ -541,13 +541,13 @@ Test(read_job, get)
 {
 	struct engine *engine = fake_engine_new(&hooks);
 	static char big[LIMIT];
-	struct stream *stream = fill(engine, "s", 1, big, 100 * 1024);
+	struct stream *stream = fill(engine, "s", 1, big, 200 * 1024);
 	fill(engine, "s", 1, big, LIMIT);
 	struct read_job job = iter_job(engine, stream, 0);
 	job.kind = READ_GET;
-	cr_assert(!read_job_run(&job, true), "100 KiB are too much for the loop");
+	cr_assert(!read_job_run(&job, true), "200 KiB are too much for the loop");
 	cr_assert(read_job_run(&job, false));
-	cr_assert(job.error == NULL && job.answer.len > 100 * 1024);
+	cr_assert(job.error == NULL && job.answer.len > 200 * 1024);
 	read_job_free(&job);
 	job = iter_job(engine, stream, 0);
 	job.kind = READ_GET;
