@@ -70,12 +70,26 @@ static uint64_t number_of(const struct config *config, const struct config_key *
 	return wide;
 }
 
-static void check_numbers(const struct config *config)
+static bool is_text(const struct config_key *key)
+{
+	return key->type == CONFIG_PATH || key->type == CONFIG_NAME;
+}
+
+static void check_values(const struct config *config)
 {
 	for (size_t i = 0; i < config_key_count; i++) {
 		const struct config_key *key = &config_keys[i];
-		if (key->type == CONFIG_PATH || key->type == CONFIG_ADDRESSES)
+		if (key->type == CONFIG_ADDRESSES)
 			continue;
+		if (is_text(key)) {
+			const char *text = (const char *)config + key->offset, *end = memchr(text, 0, key->width);
+			FUZZ_CHECK(end != NULL, "%s is no text", key->name);
+			size_t len = (size_t)(end - text);
+			bool may_be_empty = key->takes_none || key->default_text == NULL; /* a file need not say it */
+			FUZZ_CHECK((len >= key->min && len <= key->max) || (may_be_empty && len == 0),
+				"%s is of %zu bytes", key->name, len);
+			continue;
+		}
 		uint64_t value = number_of(config, key), names = 0;
 		while (key->type == CONFIG_ENUM && key->names[names] != NULL)
 			names++;
@@ -89,10 +103,8 @@ static void check_numbers(const struct config *config)
 
 static void check_accepted(const struct config *config)
 {
-	check_numbers(config);
-	FUZZ_CHECK(config->root_path[0] != '\0' && memchr(config->root_path, 0, sizeof(config->root_path)) != NULL,
-		"root_path is no text");
-	FUZZ_CHECK(memchr(config->listen_unix, 0, sizeof(config->listen_unix)) != NULL, "listen_unix is no text");
+	check_values(config);
+	FUZZ_CHECK(config->root_path[0] != '\0', "there is no root_path");
 	FUZZ_CHECK(config->listen_tcp.count <= CONFIG_MAX_LISTEN, "%u addresses", config->listen_tcp.count);
 	FUZZ_CHECK(config->listen_metrics.count <= CONFIG_MAX_LISTEN, "%u addresses", config->listen_metrics.count);
 	for (uint32_t i = 0; i < config->listen_metrics.count; i++)
@@ -165,7 +177,7 @@ static void check_same(const struct config *file, const struct config *line)
 	for (size_t i = 0; i < config_key_count; i++) {
 		const struct config_key *key = &config_keys[i];
 		const char *left = (const char *)file + key->offset, *right = (const char *)line + key->offset;
-		bool same = key->type == CONFIG_PATH ? strcmp(left, right) == 0 : memcmp(left, right, key->width) == 0;
+		bool same = is_text(key) ? strcmp(left, right) == 0 : memcmp(left, right, key->width) == 0;
 		FUZZ_CHECK(same, "%s: the file and the command line say the same, and it is not", key->name);
 	}
 }
@@ -226,7 +238,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_refusal(&err);
 		return 0;
 	}
-	check_numbers(&config);
+	check_values(&config);
 	arguments = (struct arguments){.count = 0};
 	add_argument(&arguments, "ironwald", 8);
 	lines_to_options(&arguments, (const char *)file, file_len);
