@@ -57,7 +57,8 @@ struct checkpoint_file {
 void checkpoint_file_encode(const struct checkpoint_file *file, uint8_t out[CHECKPOINT_SECTOR]);
 bool checkpoint_file_decode(const uint8_t bytes[CHECKPOINT_SECTOR], struct checkpoint_file *ret_file);
 
-/* No later time is written, or believed: there is always a next one. */
+/* No later time is written, or believed. No clock comes so far: where a file says so all the same, what is created gets
+ * that time again, and can be read. */
 #define CHECKPOINT_TIME_MAX INT64_MAX
 
 enum checkpoint_kind { CHECKPOINT_WHOLE = 1, CHECKPOINT_LOST = 2, CHECKPOINT_VOID = 3 };

@@ -422,7 +422,10 @@ static int encode_group(struct checkpoint_log *log, struct checkpoint_op *first)
 		return -ENOMEM;
 	for (struct checkpoint_op *op = first; op; op = (struct checkpoint_op *)op->op.next) {
 		uint64_t now = log->io->ops->wall_ns(log->io);
-		timestamp = now > timestamp && now <= CHECKPOINT_TIME_MAX / 2 ? now : timestamp + 1;
+		if (now > timestamp && now <= CHECKPOINT_TIME_MAX / 2)
+			timestamp = now;
+		else if (timestamp < CHECKPOINT_TIME_MAX)
+			timestamp++;
 		struct checkpoint_record record = {
 			.kind = CHECKPOINT_WHOLE,
 			.salt = log->salt,

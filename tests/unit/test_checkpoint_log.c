@@ -253,6 +253,40 @@ Test(checkpoint_log, timestamps_rise_when_the_clock_goes_back_and_over_restarts_
 	end(&f);
 }
 
+/* No clock says so: but what was acknowledged has to be there all the same. */
+Test(checkpoint_log, behind_the_last_time_that_there_is_a_checkpoint_can_still_be_read)
+{
+	struct fixture f;
+	struct error err;
+	char id[100];
+	uint8_t bytes[CHECKPOINT_SECTOR];
+	uint64_t timestamp;
+	begin(&f, 4);
+	make(&f, "a", 1);
+	/* The file's floor: the newest time that was ever given. */
+	struct checkpoint_file header;
+	cr_assert(sim_read_file(f.io, CHECKPOINT_PATH, 0, bytes, sizeof(bytes)) == 0);
+	cr_assert(checkpoint_file_decode(bytes, &header));
+	header.floor = CHECKPOINT_TIME_MAX - 1;
+	checkpoint_file_encode(&header, bytes);
+	cr_assert(sim_patch_file(f.io, CHECKPOINT_PATH, 0, bytes, sizeof(bytes)) == 0);
+	reopen(&f);
+	for (unsigned i = 0; i < 3; i++) {
+		static const char *const ids[] = {"b", "c", "d"};
+		cr_assert(create(&f, ids[i], i, &timestamp, &err) == ERR_NONE && timestamp == CHECKPOINT_TIME_MAX);
+		cr_assert(load(&f, ids[i], i, &err) == ERR_NONE, "%s: %s", ids[i], err.message);
+		reopen(&f);
+		cr_assert(load(&f, ids[i], i, &err) == ERR_NONE, "%s: %s", ids[i], err.message);
+		cr_assert(latest(&f, id, &err) == ERR_NONE && strcmp(id, ids[i]) == 0);
+	}
+	cr_assert(compact(&f, 0, NULL, &err) == ERR_NONE);
+	reopen(&f);
+	make(&f, "e", 5);
+	reopen(&f);
+	cr_assert(load(&f, "e", 5, &err) == ERR_NONE && load(&f, "b", 0, &err) == ERR_CHECKPOINT_NOT_FOUND);
+	end(&f);
+}
+
 Test(checkpoint_log, a_group_is_one_write_and_one_sync)
 {
 	struct fixture f;
