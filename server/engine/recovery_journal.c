@@ -77,12 +77,31 @@ static bool same_segment(struct replay *replay, const struct journal_op *op)
 	return op->len >= salt_at + 8 && get_u64(op->data + salt_at) == header.salt;
 }
 
+/* A frame says where it stands: to be written elsewhere it would be none, and make the file as long as the op likes. */
+static bool is_frame_of_its_place(const struct journal_op *op)
+{
+	struct frame frame;
+	return op->len >= FRAME_FIXED_BYTES &&
+	       frame_decode_fixed(op->data, get_u64(op->data + 40), op->offset, &frame) &&
+	       op->len >= frame.header_bytes && frame_check_header(op->data, &frame);
+}
+
+/* Nothing else is put into a journal. */
+static int check_op(const struct journal_op *op, void *arg)
+{
+	char name[NAMES_STREAM_MAX + 1];
+	size_t name_len;
+	(void)arg;
+	bool good = name_from_dirname(op->dir, name, &name_len) >= 0 && strlen(op->dir) < NAMES_DIR_MAX &&
+		    (op->offset == 0 || is_frame_of_its_place(op));
+	return good ? 0 : -EBADMSG;
+}
+
 static int apply_op(const struct journal_op *op, void *arg)
 {
 	struct replay *replay = arg;
-	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX], name[NAMES_STREAM_MAX + 1];
-	size_t name_len;
-	if (name_from_dirname(op->dir, name, &name_len) < 0 || strlen(op->dir) >= NAMES_DIR_MAX)
+	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX];
+	if (check_op(op, NULL) != 0)
 		return -EBADMSG;
 	segment_file_name(op->segment_first_id, file);
 	size_t dir_len = strlen(op->dir);
@@ -107,32 +126,33 @@ static void tell(const struct engine *engine, enum finding_kind kind, const char
 	recovery_tell(engine, &(struct recovery_finding){.kind = kind, .file = path, .offset = scan->end});
 }
 
-static int rot_in_journal(struct engine *engine, const char *path, const struct journal_scan *scan, struct error *err)
+struct journal_file {
+	char path[JOURNAL_PATH_MAX];
+	struct journal_scan scan;
+	bool lies; /* a whole record, at scan.end, has an op that is none: rot, too */
+};
+
+static int rot_in_journal(struct engine *engine, const struct journal_file *journal, struct error *err)
 {
+	const char *path = journal->path;
+	const struct journal_scan *scan = &journal->scan;
+	const char *what = journal->lies ? "a whole record says what is never written"
+					 : "a record that had been synced is damaged";
 	engine->recovery.rot_found++;
 	tell(engine, FINDING_JOURNAL_ROT, path, scan);
 	if (engine->options.on_corruption == ON_CORRUPTION_TRUNCATE) {
-		log_error("engine",
-			"journal %s: a record that had been synced is damaged at byte %llu; what is behind it is not "
-			"applied",
-			path, (unsigned long long)scan->end);
+		log_error("engine", "journal %s: %s at byte %llu; what is behind it is not applied", path, what,
+			(unsigned long long)scan->end);
 		return 0;
 	}
-	error_set(err, ERR_CORRUPTION,
-		"journal %s: a record that had been synced is damaged at byte %llu; on_corruption = truncate starts "
-		"without it",
-		path, (unsigned long long)scan->end);
+	error_set(err, ERR_CORRUPTION, "journal %s: %s at byte %llu; on_corruption = truncate starts without it", path,
+		what, (unsigned long long)scan->end);
 	error_set_text(err, EFI_STREAM, "", 0);
 	error_set_text(err, EFI_SEGMENT, path, strlen(path));
 	error_set_u64(err, EFI_OFFSET, scan->end);
 	error_set_u64(err, EFI_ID, 0);
 	return -1;
 }
-
-struct journal_file {
-	char path[JOURNAL_PATH_MAX];
-	struct journal_scan scan;
-};
 
 static int by_generation(const void *left, const void *right)
 {
@@ -160,8 +180,10 @@ static int look_at_journals(struct engine *engine, char *const *paths, size_t pa
 			continue;
 		struct journal_file *file = &files[count++];
 		memcpy(file->path, paths[i], strlen(paths[i]) + 1);
-		int r = journal_replay(engine->io, file->path, NULL, NULL, &file->scan);
-		if (r != 0)
+		int r = journal_replay(engine->io, file->path, check_op, NULL, &file->scan);
+		file->lies = r == -EBADMSG;
+		file->scan.rot |= file->lies;
+		if (r != 0 && !file->lies)
 			return error_set_io(err, -r, "read", file->path);
 	}
 	for (size_t i = 0; i < count; i++) {
@@ -170,7 +192,7 @@ static int look_at_journals(struct engine *engine, char *const *paths, size_t pa
 		int r = other ? journal_headless_rot(engine->io, file->path, other, &file->scan.rot) : 0;
 		if (r != 0)
 			return error_set_io(err, -r, "read", file->path);
-		if (file->scan.rot && rot_in_journal(engine, file->path, &file->scan, err) != 0)
+		if (file->scan.rot && rot_in_journal(engine, file, err) != 0)
 			return -1;
 		if ((file->scan.torn || file->scan.headless) && !file->scan.rot)
 			tell(engine, FINDING_JOURNAL_TORN, file->path, &file->scan);
@@ -191,7 +213,7 @@ int recovery_replay(struct engine *engine, char *const *paths, size_t path_count
 	for (size_t i = 0; i < count && result == 0; i++) {
 		struct journal_scan scan;
 		int r = journal_replay(engine->io, files[i].path, apply_op, &replay, &scan);
-		if (r != 0)
+		if (r != 0 && !(files[i].lies && r == -EBADMSG))
 			result = error_set_io(err, -r, "apply the journal", files[i].path);
 		engine->recovery.journal_records += scan.records;
 		engine->recovery.journal_ops += scan.ops;

@@ -115,6 +115,30 @@ uint64_t disk_hash(struct io *io)
 	return hashing.hash;
 }
 
+/* Far more than any of ours puts into one, with what is made ahead. */
+#define LONGEST_FILE (INT64_C(4) << 20)
+
+static int length_cb(const char *name, bool is_dir, void *arg)
+{
+	const struct hashing *outer = arg;
+	char path[IO_PATH_MAX];
+	snprintf(path, sizeof(path), "%s%s%s", outer->dir, outer->dir[0] ? "/" : "", name);
+	if (is_dir) {
+		struct hashing inner = {outer->io, path, 0};
+		return sim_list(outer->io, path, length_cb, &inner);
+	}
+	int64_t size = sim_file_size(outer->io, path);
+	FUZZ_CHECK(size <= LONGEST_FILE, "a start made %s of %" PRId64 " bytes", path, size);
+	return 0;
+}
+
+/* What it costs to start, and to read, follows what is there, not what is announced. */
+static void check_lengths(struct io *io)
+{
+	struct hashing outer = {io, "", 0};
+	(void)sim_list(io, "", length_cb, &outer);
+}
+
 /* ---- starting ---------------------------------------------------------------------------------------------------- */
 
 static void init(struct disk *disk, disk_fill fill, void *arg)
@@ -131,7 +155,9 @@ static enum error_code start(struct disk *disk, enum corruption_policy policy)
 	const struct engine_hooks hooks = {.no_threads = true};
 	struct error err = {0};
 	disk->options.on_corruption = policy;
-	if (engine_open(disk->io, &disk->options, &hooks, &disk->engine, &err) == 0)
+	int r = engine_open(disk->io, &disk->options, &hooks, &disk->engine, &err);
+	check_lengths(disk->io);
+	if (r == 0)
 		return ERR_NONE;
 	disk->engine = NULL;
 	FUZZ_CHECK(err.code != ERR_NONE && err.message[0] != '\0', "refused without a reason");

@@ -1,11 +1,12 @@
-/* The journal's own promises, below the engine. */
+/* The journal's own promises, below the engine; and what a start does about a record that cannot be. */
 #include <criterion/criterion.h>
 
 #include <stdio.h>
 #include <string.h>
 
+#include "engine_fixture.h"
+#include "format.h"
 #include "journal.h"
-#include "sim.h"
 
 TestSuite(engine_journal, .timeout = 60);
 
@@ -159,4 +160,76 @@ Test(engine_journal, a_busy_one_grows_and_a_quiet_one_does_not)
 		(unsigned long)bytes);
 	journal_close(journal);
 	sim_free(io);
+}
+
+/* ---- a record that is whole, and says what no writer says ----------------------------------------------------------
+ */
+
+#define SEGMENT_A "a/00000000000000000000.wal"
+#define HEADER_A 56u /* of a segment of stream "a" */
+
+/* A journal whose only record writes the first frame of "a" to that place. */
+static void write_frame_to(struct fixture *f, uint64_t offset)
+{
+	struct journal *journal;
+	uint8_t bytes[1024];
+	struct frame frame;
+	cr_assert(sim_read_file(f->io, SEGMENT_A, HEADER_A, bytes, sizeof(bytes)) == 0);
+	cr_assert(frame_decode_fixed(bytes, get_u64(bytes + 40), HEADER_A, &frame), "headers have another size");
+	struct iovec iov = {bytes, (size_t)frame.total_bytes};
+	cr_assert(frame.total_bytes <= sizeof(bytes) && journal_open(f->io, 0, &journal) == 0);
+	journal_begin(journal);
+	cr_assert(journal_add(journal, "a", 0, offset, &iov, 1) == 0);
+	cr_assert(journal_write(journal) == 0 && journal_sync(journal) == 0);
+	journal_close(journal);
+}
+
+/* Its checksums are right, so no fault has made it; and yet nobody wants a file of a gigabyte, and all that looks
+ * through it slow, for a record of a sector. */
+Test(engine_journal, a_frame_is_written_where_it_says_that_it_stands_and_nowhere_else)
+{
+	static const uint64_t offsets[] = {8, HEADER_A - 8, HEADER_A + 8, 4096, 1 << 30, UINT64_MAX - 7};
+	for (size_t i = 0; i < sizeof(offsets) / sizeof(offsets[0]); i++) {
+		struct fixture f;
+		struct error err;
+		fixture_init(&f);
+		fixture_open(&f);
+		fixture_add(&f, "a", 7);
+		fixture_add(&f, "a", 8);
+		fixture_die(&f);
+		write_frame_to(&f, offsets[i]);
+		int64_t size = sim_file_size(f.io, SEGMENT_A);
+		for (unsigned twice = 0; twice < 2; twice++) {
+			cr_assert(fixture_try_open(&f, &err) == ERR_CORRUPTION, "byte %lu: it started",
+				(unsigned long)offsets[i]);
+			cr_assert(error_has(&err, EFI_SEGMENT) && error_has(&err, EFI_OFFSET) && err.offset == 0);
+			cr_assert(sim_file_size(f.io, SEGMENT_A) == size, "it was written all the same");
+		}
+		f.options.on_corruption = ON_CORRUPTION_TRUNCATE;
+		fixture_open(&f);
+		cr_assert(fixture_stats(&f).recovery.rot_found == 1 && sim_file_size(f.io, SEGMENT_A) <= size);
+		cr_assert(fixture_get(&f, "a", 0, 7, 0, 100, &err) == ERR_NONE);
+		cr_assert(fixture_get(&f, "a", 1, 8, 0, 100, &err) == ERR_NONE);
+		cr_assert(fixture_add(&f, "a", 9) == 2);
+		f.options.on_corruption = ON_CORRUPTION_ERROR;
+		fixture_restart(&f);
+		fixture_free(&f);
+	}
+}
+
+Test(engine_journal, a_frame_in_its_place_is_taken)
+{
+	static const uint8_t zeros[64];
+	struct fixture f;
+	struct error err;
+	fixture_init(&f);
+	fixture_open(&f);
+	fixture_add(&f, "a", 7);
+	fixture_die(&f);
+	write_frame_to(&f, HEADER_A);
+	cr_assert(sim_patch_file(f.io, SEGMENT_A, HEADER_A, zeros, sizeof(zeros)) == 0);
+	fixture_open(&f);
+	cr_assert(fixture_stats(&f).recovery.journal_ops == 1);
+	cr_assert(fixture_get(&f, "a", 0, 7, 0, 100, &err) == ERR_NONE);
+	fixture_free(&f);
 }
