@@ -8,7 +8,6 @@
  */
 #include "io.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -23,6 +22,7 @@
 #include <unistd.h>
 
 #include "activity.h"
+#include "dir_list.h"
 #include "guarded_copy.h"
 #include "io_watched.h"
 
@@ -57,13 +57,19 @@ static const char *checked_path(const char *path)
 	return path[0] ? path : ".";
 }
 
+/* Without O_NOATIME the first read after a write would note its time: a change of the inode that has to be written. It
+ * is for the owner of the file only. */
 static int open_retried(int dir_fd, const char *path, int flags)
 {
-	int fd;
+	int fd, quiet = O_NOATIME;
 
-	do
-		fd = openat(dir_fd, path, flags | O_CLOEXEC | O_NOCTTY, 0600);
-	while (fd < 0 && errno == EINTR);
+	do {
+		fd = openat(dir_fd, path, flags | quiet | O_CLOEXEC | O_NOCTTY, 0600);
+		if (fd < 0 && errno == EPERM && quiet) {
+			quiet = 0;
+			errno = EINTR;
+		}
+	} while (fd < 0 && errno == EINTR);
 	return fd < 0 ? -errno : fd;
 }
 
@@ -361,56 +367,16 @@ static int posix_sync_dir(struct io *io, const char *path)
 	return rc;
 }
 
-static int entry_is_dir(int dir_fd, const struct dirent *entry, bool *ret_is_dir)
-{
-	struct stat st;
-
-	if (entry->d_type != DT_UNKNOWN) {
-		*ret_is_dir = entry->d_type == DT_DIR;
-		return 0;
-	}
-	if (fstatat(dir_fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0)
-		return -errno;
-	*ret_is_dir = S_ISDIR(st.st_mode);
-	return 0;
-}
-
 static int posix_list_dir(struct io *io, const char *path, io_list_cb cb, void *arg)
 {
-	int rc = 0;
-
 	path = checked_path(path);
 	if (!path)
 		return -ENAMETOOLONG;
 	const int fd = open_retried(root_fd(io), path, O_RDONLY | O_DIRECTORY);
 	if (fd < 0)
 		return fd;
-	DIR *dir = fdopendir(fd);
-	if (!dir) {
-		rc = -errno;
-		close(fd);
-		return rc;
-	}
-	while (rc == 0) {
-		bool is_dir = false;
-
-		errno = 0;
-		const struct dirent *entry = readdir(dir);
-		if (!entry) {
-			rc = -errno;
-			break;
-		}
-		if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-			continue;
-		rc = entry_is_dir(fd, entry, &is_dir);
-		if (rc == -ENOENT) { /* went away between readdir and stat: as if not listed */
-			rc = 0;
-			continue;
-		}
-		if (rc == 0)
-			rc = cb(entry->d_name, is_dir, arg);
-	}
-	closedir(dir);
+	const int rc = dir_list(fd, cb, arg);
+	close(fd);
 	return rc;
 }
 

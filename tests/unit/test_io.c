@@ -372,6 +372,32 @@ static int see(const char *name, bool is_dir, void *arg)
 	return seen->stop;
 }
 
+static int tick_off(const char *name, bool is_dir, void *arg)
+{
+	unsigned char *times = arg;
+	unsigned n;
+
+	cr_assert(sscanf(name, "a-name-of-some-length-%u", &n) == 1 && n < 500 && !is_dir);
+	times[n]++;
+	return io->ops->unlink(io, name);
+}
+
+Test(io, every_name_of_a_large_directory_is_listed_once)
+{
+	unsigned char times[500] = {0};
+	char name[64];
+
+	for (unsigned i = 0; i < 500; i++) {
+		snprintf(name, sizeof(name), "a-name-of-some-length-%u", i);
+		io->ops->close(open_file(name, IO_WRITE | IO_CREATE));
+	}
+	cr_assert(io->ops->list_dir(io, "", tick_off, times) == 0);
+	for (unsigned i = 0; i < 500; i++)
+		cr_assert(times[i] == 1, "%u: %u times", i, times[i]);
+	cr_assert(io->ops->list_dir(io, "", tick_off, times) == 0);
+	cr_assert(times[0] == 1, "they were removed");
+}
+
 Test(io, directories)
 {
 	struct seen seen = {0};
