@@ -4,7 +4,8 @@
  *   1  the clean-stop record, if there is one, gives all streams at once
  *   2  else the journals are applied to the segments: only afterwards the segments are judged
  *   3  every directory that the record does not name is listed; the newest segment's end is judged (recovery_tail.c)
- *   4  what was accepted without being known to be durable has been written again; one sync makes it so, names included
+ *   4  what was accepted without being known to be durable has been written again; a sync makes it so, names included,
+ *      most of it while other streams are still looked at (recovery_sync.h)
  *   5  the clean-stop record is removed, durably; journals are emptied (engine.c) before anything is served
  * Doing it twice changes nothing: every step either leaves things as they are or comes to the same end again.
  */
@@ -14,6 +15,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "recovery_sync.h"
 #include "spare.h"
 #include "writer.h"
 
@@ -479,7 +481,8 @@ static bool known(struct engine *engine, const char *dir, const char **hashed, s
 	return bsearch(&dir, hashed, hashed_count, sizeof(*hashed), by_text) != NULL;
 }
 
-static int recover_all(struct engine *engine, const struct root *root, struct error *err)
+static int recover_streams(
+	struct engine *engine, const struct root *root, struct recovery_sync *sync, struct error *err)
 {
 	bool rewritten = false;
 	int clean = clean_stop_load(engine, err);
@@ -490,6 +493,9 @@ static int recover_all(struct engine *engine, const struct root *root, struct er
 		return -1;
 	if (clean == 0 && recovery_replay(engine, root->journals.items, root->journals.count, err) != 0)
 		return -1;
+	/* A file for each record and op is a guess: they are in few files, or in nearly as many. */
+	recovery_sync_note(sync, rewritten + engine->recovery.journal_records + engine->recovery.journal_ops);
+	rewritten = false;
 	struct root again = {0}; /* the journals may have made directories */
 	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &again);
 	int result = r == 0 ? 0 : error_set_io(err, -r, "list", "the data directory");
@@ -503,18 +509,23 @@ static int recover_all(struct engine *engine, const struct root *root, struct er
 			result = -1;
 		else if (clean == 0 || !known(engine, again.dirs.items[i], hashed, hashed_count))
 			result = recover_dir(engine, again.dirs.items[i], &rewritten, err);
+		recovery_sync_note(sync, rewritten);
+		rewritten = false;
 	}
 	free(hashed);
 	root_free(&again);
-	if (result != 0)
-		return -1;
-	/* From here on everything that was accepted is durable, names too (the journals are emptied next). */
-	if (rewritten || engine->recovery.journal_records > 0) {
-		r = engine->io->ops->sync_all(engine->io);
-		if (r != 0)
-			return error_set_io(err, -r, "make durable what recovery accepted in", "the data directory");
-	}
-	return clean_stop_remove(engine, err);
+	return result;
+}
+
+static int recover_all(struct engine *engine, const struct root *root, struct error *err)
+{
+	struct recovery_sync sync;
+	recovery_sync_begin(&sync, engine);
+	int result = recover_streams(engine, root, &sync, err);
+	/* From there on everything that was accepted is durable, names too (the journals are emptied next). */
+	if (recovery_sync_end(&sync, result != 0, err) != 0)
+		result = -1;
+	return result == 0 ? clean_stop_remove(engine, err) : -1;
 }
 
 /* Those of writers that there were when it ran on a machine with more cores: what they hold is in place, and must not
