@@ -5,7 +5,7 @@
  *
  *   0  8  magic "IWALCLN1"
  *   8  8  stream_count
- *  16  .  the streams
+ *  16  .  the streams, in the order of their names (which no reader relies on)
  *  -4  4  CRC-32C of everything before it
  *
  * A stream                                          Each of its segments
@@ -69,14 +69,11 @@ static int encode(struct engine *engine, struct buf *buf)
 	uint64_t count = 0;
 	if (buf_append(buf, head, sizeof(head)) != 0)
 		return -1;
-	for (size_t i = 0; i < engine->table.bucket_count; i++)
-		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next) {
-			if (!stream->visible)
-				continue;
-			if (put_stream(buf, stream) != 0)
-				return -1;
-			count++;
-		}
+	/* In the order of names, so that the next start need not sort them. */
+	stream_table_sort(&engine->table);
+	for (; count < engine->table.sorted_count; count++)
+		if (put_stream(buf, engine->table.sorted[count]) != 0)
+			return -1;
 	put_u64(buf->data + 8, count);
 	put_u32(tail, crc32c(0, buf->data, buf->len));
 	return buf_append(buf, tail, sizeof(tail));
@@ -97,7 +94,8 @@ int clean_stop_write(struct engine *engine, struct error *err)
 	return r == 0 ? 0 : error_set_io(err, -r, "write", CLEAN_PATH);
 }
 
-static int load_stream(struct engine *engine, const uint8_t **at, const uint8_t *end, struct error *err)
+static int load_stream(
+	struct engine *engine, const uint8_t **at, const uint8_t *end, struct stream **ret_stream, struct error *err)
 {
 	const uint8_t *in = *at;
 	if ((size_t)(end - in) < STREAM_BYTES)
@@ -138,23 +136,37 @@ static int load_stream(struct engine *engine, const uint8_t **at, const uint8_t 
 			.unchecked = true,
 		};
 	*at = row;
+	*ret_stream = stream;
 	return 0;
 }
 
-static int decode(struct engine *engine, const uint8_t *bytes, size_t len, struct error *err)
+static int wrong(struct error *err)
+{
+	return error_set(err, ERR_SERIALIZATION, "%s has a right checksum and wrong contents; delete it, it is derived",
+		CLEAN_PATH);
+}
+
+static int decode(struct engine *engine, const uint8_t *bytes, size_t len, struct stream ***ret_streams,
+	size_t *ret_count, struct error *err)
 {
 	if (len < 20 || memcmp(bytes, "IWALCLN1", 8) != 0 || get_u32(bytes + len - 4) != crc32c(0, bytes, len - 4))
 		return 0;
 	uint64_t count = get_u64(bytes + 8);
 	const uint8_t *at = bytes + 16, *end = bytes + len - 4;
-	for (uint64_t i = 0; i < count; i++) {
-		int r = load_stream(engine, &at, end, err);
-		if (r < 0)
-			return -1;
-		if (r == 1)
-			return error_set(err, ERR_SERIALIZATION,
-				"%s has a right checksum and wrong contents; delete it, it is derived", CLEAN_PATH);
+	if (count > len / (STREAM_BYTES + SEGMENT_BYTES))
+		return wrong(err);
+	struct stream **streams = malloc(sizeof(*streams) * (count + 1));
+	int r = streams && stream_table_reserve(&engine->table, count) == 0
+			? 0
+			: error_set_io(err, ENOMEM, "load", CLEAN_PATH);
+	for (uint64_t i = 0; i < count && r == 0; i++)
+		r = load_stream(engine, &at, end, &streams[i], err);
+	if (r != 0) {
+		free(streams);
+		return r < 0 ? -1 : wrong(err);
 	}
+	*ret_streams = streams;
+	*ret_count = count;
 	return 1;
 }
 
@@ -163,7 +175,7 @@ static void tell_damaged(struct engine *engine)
 	recovery_tell(engine, &(struct recovery_finding){.kind = FINDING_CLEAN_STOP, .file = CLEAN_PATH});
 }
 
-int clean_stop_load(struct engine *engine, struct error *err)
+int clean_stop_load(struct engine *engine, struct stream ***ret_streams, size_t *ret_count, struct error *err)
 {
 	struct io *io = engine->io;
 	struct io_file *file;
@@ -177,7 +189,7 @@ int clean_stop_load(struct engine *engine, struct error *err)
 		ssize_t got = bytes ? io->ops->pread(file, bytes, size, 0, 0) : 0;
 		io->ops->close(file);
 		if (bytes && got == (ssize_t)size) {
-			int loaded = decode(engine, bytes, size, err);
+			int loaded = decode(engine, bytes, size, ret_streams, ret_count, err);
 			free(bytes);
 			if (loaded == 0)
 				tell_damaged(engine);

@@ -95,8 +95,9 @@ void readers_free(struct engine *engine);
 
 /* recovery.c: fills the table; everything that it accepts is durable when it returns 0. */
 int recovery_run(struct engine *engine, struct error *err);
-/* recovery_journal.c: applies the journals of that names, oldest generation first. */
-int recovery_replay(struct engine *engine, char *const *paths, size_t path_count, struct error *err);
+/* recovery_journal.c: applies the journals of that names (one behind the other, each with its NUL), oldest generation
+ * first. */
+int recovery_replay(struct engine *engine, const char *paths, size_t path_count, struct error *err);
 /* Whether the directory holds a segment newer than first_id, or that one set aside: 1, 0 or a negative errno. */
 int recovery_has_newer(struct engine *engine, const char *dir, uint64_t first_id);
 /* The stream that a directory with a hashed name belongs to, by its segments' headers: 0; 1: no header tells; negative
@@ -111,10 +112,11 @@ uint64_t shards_floor(const struct engine *engine, const char *name, size_t len)
 
 /* recovery_tail.c: judges the end of the stream's newest segment (rules 5, 8 and 10 of the durability contract), loads
  * its tail, cuts and sets aside as needed. proven_end: the file was known to be durable up to there (0: not known);
- * proven_next_id: and held the ids below it. *ret_rewritten: bytes were written again and have to be synced before
- * serving. */
+ * proven_next_id: and held the ids below it. no_index: the directory was listed, and has no file of index points for
+ * the segment. *ret_rewritten: bytes were written again and have to be synced before serving. */
 struct tail_facts {
 	uint64_t proven_end, proven_next_id;
+	bool no_index;
 };
 int recovery_tail(struct engine *engine, struct stream *stream, const struct tail_facts *facts, bool *ret_rewritten,
 	struct error *err);
@@ -130,8 +132,9 @@ int manifest_check(struct engine *engine, bool *ret_fresh, struct error *err);
 
 /* clean_stop.c: one file for all streams, written at a clean stop; trusted once. */
 int clean_stop_write(struct engine *engine, struct error *err);
-/* 1: it was whole and the table is filled from it; 0: there is none to trust; -1 with err. */
-int clean_stop_load(struct engine *engine, struct error *err);
+/* 1: it was whole and the table is filled from it, *ret_streams are all of them (to be freed by free) in its order; 0:
+ * there is none to trust; -1 with err. */
+int clean_stop_load(struct engine *engine, struct stream ***ret_streams, size_t *ret_count, struct error *err);
 /* Removes it, durably. */
 int clean_stop_remove(struct engine *engine, struct error *err);
 

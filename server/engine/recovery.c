@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "buf.h"
 #include "log.h"
 #include "recovery_sync.h"
 #include "spare.h"
@@ -22,30 +23,25 @@
 /* With so many streams or fewer, a clean start looks at the ends of all of them too. */
 #define CLEAN_VERIFY_MAX 4096u
 
+/* One behind the other, each with its NUL. */
 struct names {
-	char **items;
-	size_t count, cap;
+	struct buf text;
+	size_t count;
 };
 
 static int names_add(struct names *names, const char *name)
 {
-	if (names->count == names->cap) {
-		size_t cap = names->cap ? names->cap * 2 : 64;
-		char **items = realloc(names->items, sizeof(*items) * cap);
-		if (!items)
-			return -ENOMEM;
-		names->items = items;
-		names->cap = cap;
-	}
-	names->items[names->count] = strdup(name);
-	return names->items[names->count] ? (names->count++, 0) : -ENOMEM;
+	if (buf_append(&names->text, name, strlen(name) + 1) != 0)
+		return -ENOMEM;
+	names->count++;
+	return 0;
 }
 
-static void names_free(struct names *names)
+/* at: NULL for the first. NULL: there are no more. */
+static const char *names_next(const struct names *names, const char *at)
 {
-	for (size_t i = 0; i < names->count; i++)
-		free(names->items[i]);
-	free(names->items);
+	const char *begin = (const char *)names->text.data, *next = at ? at + strlen(at) + 1 : begin;
+	return names->count > 0 && next < begin + names->text.len ? next : NULL;
 }
 
 static bool cancelled(struct engine *engine, struct error *err)
@@ -341,7 +337,11 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 	size_t name_len;
 	struct listing listing = {0};
 	int kind = name_from_dirname(dir, name, &name_len);
+	if (kind < 0)
+		return 0; /* none of ours */
 	int r = engine->io->ops->list_dir(engine->io, dir, listing_cb, &listing);
+	if (r == -ENOENT) /* it went with its stream, which the record named and which never was */
+		return 0;
 	if (r == 0 && listing.count > 1)
 		qsort(listing.items, listing.count, sizeof(*listing.items), by_first_id);
 	if (r == 0 && kind == 1)
@@ -357,7 +357,8 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 			"directory %s holds segments of stream %.100s, which is not its own: it is left alone", dir,
 			name);
 	} else if (r == 0 && listing.count > 0) {
-		struct tail_facts facts = {0, shards_floor(engine, name, name_len)};
+		const struct tail_facts facts = {
+			.proven_next_id = shards_floor(engine, name, name_len), .no_index = listing.index_count == 0};
 		remove_stray_indexes(engine, dir, &listing);
 		struct stream *stream = recovered_stream(engine, name, name_len, err);
 		result = !stream || add_segments(engine, stream, &listing, err) != 0
@@ -377,17 +378,15 @@ struct root {
 
 static void root_free(struct root *root)
 {
-	names_free(&root->dirs);
-	names_free(&root->journals);
-	names_free(&root->spares);
+	buf_free(&root->dirs.text);
+	buf_free(&root->journals.text);
+	buf_free(&root->spares.text);
 }
 
 static int root_cb(const char *name, bool is_dir, void *arg)
 {
 	struct root *root = arg;
-	char stream_name[NAMES_STREAM_MAX + 1];
-	size_t len;
-	if (is_dir && name_from_dirname(name, stream_name, &len) >= 0 && strcmp(name, "lost+found") != 0)
+	if (is_dir && strcmp(name, "lost+found") != 0)
 		return names_add(&root->dirs, name);
 	if (!is_dir && journal_is_path(name))
 		return names_add(&root->journals, name);
@@ -416,21 +415,16 @@ static void drop_recorded(struct engine *engine, struct stream *stream)
 }
 
 /* The streams of the clean-stop record. */
-static int verify_clean(struct engine *engine, bool *rewritten, struct error *err)
+static int verify_clean(
+	struct engine *engine, struct stream *const *streams, size_t count, bool *rewritten, struct error *err)
 {
-	bool look = engine->table.count <= CLEAN_VERIFY_MAX;
-	struct stream **all = malloc(sizeof(*all) * (engine->table.count + 1));
-	if (!all)
-		return error_set_io(err, ENOMEM, "load streams", "");
-	size_t count = 0;
-	for (size_t i = 0; i < engine->table.bucket_count; i++)
-		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
-			all[count++] = stream;
+	bool look = count <= CLEAN_VERIFY_MAX;
 	int result = 0;
 	for (size_t i = 0; i < count && result == 0; i++) {
-		struct stream *stream = all[i];
-		tell_progress(engine, i, count);
-		struct tail_facts facts = {stream->tail.written, stream->next_id};
+		struct stream *stream = streams[i];
+		if (look || i % 64 == 0)
+			tell_progress(engine, i, count);
+		struct tail_facts facts = {.proven_end = stream->tail.written, .proven_next_id = stream->next_id};
 		uint64_t floor = shards_floor(engine, stream->name, stream->name_len);
 		if (floor > facts.proven_next_id)
 			facts.proven_next_id = floor;
@@ -446,7 +440,6 @@ static int verify_clean(struct engine *engine, bool *rewritten, struct error *er
 		else
 			recovery_show(engine, stream);
 	}
-	free(all);
 	return result;
 }
 
@@ -475,44 +468,72 @@ static int hashed_dirs(struct engine *engine, const char ***ret_dirs, size_t *re
 static bool known(struct engine *engine, const char *dir, const char **hashed, size_t hashed_count)
 {
 	char name[NAMES_STREAM_MAX + 1];
-	size_t len;
+	size_t len = strlen(dir);
+	/* Most are called like their streams. */
+	const struct stream *stream = stream_table_find(&engine->table, dir, len, stream_hash(dir, len));
+	if (stream && strcmp(stream->dir, dir) == 0)
+		return true;
 	if (name_from_dirname(dir, name, &len) == 0)
 		return stream_table_find(&engine->table, name, len, stream_hash(name, len)) != NULL;
 	return bsearch(&dir, hashed, hashed_count, sizeof(*hashed), by_text) != NULL;
 }
 
+/* 1: all that the record names are shown; 0: there is no record to trust. */
+static int recover_clean(struct engine *engine, struct recovery_sync *sync, struct error *err)
+{
+	struct stream **streams = NULL;
+	size_t count = 0;
+	bool rewritten = false;
+	int clean = clean_stop_load(engine, &streams, &count, err);
+	if (clean == 1 && verify_clean(engine, streams, count, &rewritten, err) != 0)
+		clean = -1;
+	free(streams);
+	engine->recovery.clean_start = clean == 1;
+	recovery_sync_note(sync, rewritten);
+	return clean;
+}
+
+static int recover_dirs(
+	struct engine *engine, const struct names *dirs, bool clean, struct recovery_sync *sync, struct error *err)
+{
+	const char **hashed = NULL;
+	size_t hashed_count = 0, done = 0;
+	if (clean && hashed_dirs(engine, &hashed, &hashed_count) != 0)
+		return error_set_io(err, ENOMEM, "load streams", "");
+	int result = 0;
+	for (const char *dir = NULL; result == 0 && (dir = names_next(dirs, dir)); done++) {
+		bool rewritten = false, skip = clean && known(engine, dir, hashed, hashed_count);
+		if (!skip || done % 64 == 0)
+			tell_progress(engine, done, dirs->count);
+		if (done % 64 == 0 && cancelled(engine, err))
+			result = -1;
+		else if (!skip)
+			result = recover_dir(engine, dir, &rewritten, err);
+		recovery_sync_note(sync, rewritten);
+	}
+	free(hashed);
+	return result;
+}
+
 static int recover_streams(
 	struct engine *engine, const struct root *root, struct recovery_sync *sync, struct error *err)
 {
-	bool rewritten = false;
-	int clean = clean_stop_load(engine, err);
+	int clean = recover_clean(engine, sync, err);
 	if (clean < 0)
 		return -1;
-	engine->recovery.clean_start = clean == 1;
-	if (clean == 1 && verify_clean(engine, &rewritten, err) != 0)
+	if (clean == 1)
+		return recover_dirs(engine, &root->dirs, true, sync, err);
+	if (recovery_replay(engine, (const char *)root->journals.text.data, root->journals.count, err) != 0)
 		return -1;
-	if (clean == 0 && recovery_replay(engine, root->journals.items, root->journals.count, err) != 0)
-		return -1;
+	const struct recovery_stats *stats = &engine->recovery;
 	/* A file for each record and op is a guess: they are in few files, or in nearly as many. */
-	recovery_sync_note(sync, rewritten + engine->recovery.journal_records + engine->recovery.journal_ops);
-	rewritten = false;
+	recovery_sync_note(sync, stats->journal_records + stats->journal_ops);
+	if (stats->journal_ops == 0)
+		return recover_dirs(engine, &root->dirs, false, sync, err);
 	struct root again = {0}; /* the journals may have made directories */
 	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &again);
-	int result = r == 0 ? 0 : error_set_io(err, -r, "list", "the data directory");
-	const char **hashed = NULL;
-	size_t hashed_count = 0;
-	if (result == 0 && hashed_dirs(engine, &hashed, &hashed_count) != 0)
-		result = error_set_io(err, ENOMEM, "load streams", "");
-	for (size_t i = 0; i < again.dirs.count && result == 0; i++) {
-		tell_progress(engine, i, again.dirs.count);
-		if (i % 64 == 0 && cancelled(engine, err))
-			result = -1;
-		else if (clean == 0 || !known(engine, again.dirs.items[i], hashed, hashed_count))
-			result = recover_dir(engine, again.dirs.items[i], &rewritten, err);
-		recovery_sync_note(sync, rewritten);
-		rewritten = false;
-	}
-	free(hashed);
+	int result = r == 0 ? recover_dirs(engine, &again.dirs, false, sync, err)
+			    : error_set_io(err, -r, "list", "the data directory");
 	root_free(&again);
 	return result;
 }
@@ -532,12 +553,12 @@ static int recover_all(struct engine *engine, const struct root *root, struct er
  * be put there again by a later start. Durable with the sync of the directory behind open_journals. */
 static int remove_journals(struct engine *engine, const struct names *journals, struct error *err)
 {
-	for (size_t i = 0; i < journals->count; i++) {
-		if (journal_writer_of(journals->items[i]) < engine->writer_count)
+	for (const char *path = NULL; (path = names_next(journals, path));) {
+		if (journal_writer_of(path) < engine->writer_count)
 			continue;
-		int r = engine->io->ops->unlink(engine->io, journals->items[i]);
+		int r = engine->io->ops->unlink(engine->io, path);
 		if (r != 0 && r != -ENOENT)
-			return error_set_io(err, -r, "remove", journals->items[i]);
+			return error_set_io(err, -r, "remove", path);
 	}
 	return 0;
 }
@@ -548,8 +569,8 @@ int recovery_run(struct engine *engine, struct error *err)
 	int r = engine->io->ops->list_dir(engine->io, "", root_cb, &root);
 	/* First, as their room may be needed. One that had become a segment, and its name was lost, is none any more.
 	 */
-	for (size_t i = 0; i < root.spares.count; i++)
-		(void)engine->io->ops->unlink(engine->io, root.spares.items[i]);
+	for (const char *path = NULL; (path = names_next(&root.spares, path));)
+		(void)engine->io->ops->unlink(engine->io, path);
 	int result = r == 0 ? recover_all(engine, &root, err) : error_set_io(err, -r, "list", "the data directory");
 	if (result == 0)
 		result = remove_journals(engine, &root.journals, err);

@@ -171,15 +171,17 @@ static const struct journal_scan *other_of(const struct journal_file *files, siz
 	return NULL;
 }
 
-static int look_at_journals(struct engine *engine, char *const *paths, size_t path_count, struct journal_file *files,
+static int look_at_journals(struct engine *engine, const char *paths, size_t path_count, struct journal_file *files,
 	size_t *ret_count, struct error *err)
 {
 	size_t count = 0;
-	for (size_t i = 0; i < path_count; i++) {
-		if (strlen(paths[i]) >= JOURNAL_PATH_MAX)
+	const char *path = paths;
+	for (size_t i = 0, bytes; i < path_count; i++, path += bytes) {
+		bytes = strlen(path) + 1;
+		if (bytes > JOURNAL_PATH_MAX)
 			continue;
 		struct journal_file *file = &files[count++];
-		memcpy(file->path, paths[i], strlen(paths[i]) + 1);
+		memcpy(file->path, path, bytes);
 		int r = journal_replay(engine->io, file->path, check_op, NULL, &file->scan);
 		file->lies = r == -EBADMSG;
 		file->scan.rot |= file->lies;
@@ -201,7 +203,7 @@ static int look_at_journals(struct engine *engine, char *const *paths, size_t pa
 	return 0;
 }
 
-int recovery_replay(struct engine *engine, char *const *paths, size_t path_count, struct error *err)
+int recovery_replay(struct engine *engine, const char *paths, size_t path_count, struct error *err)
 {
 	struct journal_file *files = calloc(path_count + 1, sizeof(*files));
 	if (!files)

@@ -21,6 +21,7 @@ struct judge {
 	uint64_t size;
 	struct segment_header header;
 	bool header_good, header_may_be_torn;
+	bool no_index;				/* there is no file of index points */
 	struct index_point at;			/* X: where the next frame would be, its id */
 	uint64_t known;				/* durable up to here */
 	uint64_t rewrite_from;			/* what is accepted behind it is not known to be durable */

@@ -91,7 +91,9 @@ static int walk(struct judge *judge)
 	struct segment *segment = judge->segment;
 	char path[SEGMENT_PATH_MAX];
 	segment_index_path(segment, path);
-	int r = index_file_load(judge->engine->io, path, judge->header.salt, UINT64_MAX, &segment->index);
+	int r = judge->no_index
+			? 0
+			: index_file_load(judge->engine->io, path, judge->header.salt, UINT64_MAX, &segment->index);
 	if (r != 0)
 		return judge_io_failed(judge, r, "load the index of");
 	judge->at = (struct index_point){judge->header.first_id, judge->header.header_bytes, judge->header.check};
@@ -383,6 +385,7 @@ static int look(struct judge *judge, const struct tail_facts *facts)
 {
 	judge->known = facts->proven_end;
 	judge->known_next_id = facts->proven_next_id;
+	judge->no_index = facts->no_index;
 	/* All before it were deleted: only after it had been made durable (truncate.c). */
 	const struct stream *stream = judge->stream;
 	if (stream->segment_count == 1 && judge->segment->first_id > 0)

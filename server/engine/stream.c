@@ -141,6 +141,14 @@ static int room(struct stream ***array, size_t *cap, size_t need)
 	return 0;
 }
 
+int stream_table_reserve(struct stream_table *table, size_t count)
+{
+	while (table->bucket_count < count)
+		if (grow(table) != 0)
+			return -1;
+	return room(&table->sorted, &table->sorted_cap, count);
+}
+
 int stream_table_add(struct stream_table *table, struct stream *stream)
 {
 	/* Room in the order of names, too, so that showing it cannot fail. */
@@ -180,6 +188,12 @@ static int compare_streams(const void *left, const void *right)
 void stream_table_show(struct stream_table *table, struct stream *stream)
 {
 	/* `sorted` has room for all that are in the table. */
+	size_t count = table->sorted_count;
+	if (table->fresh_count == 0 && (count == 0 || compare_streams(&table->sorted[count - 1], &stream) < 0)) {
+		stream->visible = true;
+		table->sorted[table->sorted_count++] = stream;
+		return;
+	}
 	if (room(&table->fresh, &table->fresh_cap, table->fresh_count + 1) != 0)
 		stream_table_sort(table);
 	stream->visible = true;

@@ -104,6 +104,7 @@ uint64_t stream_hash(const char *name, size_t len);
 int stream_table_init(struct stream_table *table);
 void stream_table_free(struct stream_table *table); /* not the streams */
 struct stream *stream_table_find(const struct stream_table *table, const char *name, size_t len, uint64_t hash);
+int stream_table_reserve(struct stream_table *table, size_t count);	     /* for so many in all; -1: out of memory */
 int stream_table_add(struct stream_table *table, struct stream *stream);     /* -1: out of memory */
 void stream_table_remove(struct stream_table *table, struct stream *stream); /* one that is not visible */
 void stream_table_show(struct stream_table *table, struct stream *stream);   /* makes it visible; it was added */

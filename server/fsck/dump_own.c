@@ -104,7 +104,10 @@ int dump_clean_stop(struct dump *dump)
 		return 0;
 	if (stream_table_init(&engine.table) != 0)
 		return -ENOMEM;
-	int loaded = clean_stop_load(&engine, &err);
+	struct stream **streams = NULL;
+	size_t count;
+	int loaded = clean_stop_load(&engine, &streams, &count, &err);
+	free(streams);
 	if (loaded == 1)
 		print_record(dump, &engine.table);
 	else

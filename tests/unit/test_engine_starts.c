@@ -1,4 +1,4 @@
-/* Starts with many streams: failures of the syncs that are begun early. */
+/* Starts with many streams: what they cost in calls, and failures of the syncs that are begun early. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 
 TestSuite(engine_starts, .timeout = 60);
 
-enum { STREAMS = 5000 }; /* more than recovery writes to before it syncs */
+enum { STREAMS = 5000 }; /* more than recovery writes to before it syncs, and than a clean start looks at */
 
 static struct fixture f;
 
@@ -51,6 +51,37 @@ static void all_are_there(uint64_t entries)
 		cr_assert(fixture_info(&f, name).end == entries);
 		cr_assert(fixture_get(&f, name, entries - 1, entries - 1, 0, 100, &err) == ERR_NONE, "%s", name);
 	}
+}
+
+STARTS_TEST(nothing_is_looked_at_for_each_stream_after_a_clean_stop)
+{
+	for (uint64_t round = 1; round < 3; round++) {
+		fixture_close(&f);
+		uint64_t opens = sim_count(f.io, SIM_OPEN), lists = sim_count(f.io, SIM_LIST),
+			 exists = sim_count(f.io, SIM_EXISTS);
+		fixture_open(&f);
+		cr_assert(sim_count(f.io, SIM_OPEN) - opens < 50);
+		cr_assert(sim_count(f.io, SIM_LIST) - lists == 1 && sim_count(f.io, SIM_EXISTS) - exists < 10);
+		all_are_there(round);
+		cr_assert(fixture_add_to_many(&f, "s%u", STREAMS, round) == 0);
+		all_are_there(round + 1);
+	}
+}
+
+STARTS_TEST(a_stream_is_listed_opened_and_written_once_after_a_death)
+{
+	fixture_restart(&f); /* the journals are empty now */
+	fixture_die(&f);
+	uint64_t opens = sim_count(f.io, SIM_OPEN), lists = sim_count(f.io, SIM_LIST),
+		 reads = sim_count(f.io, SIM_PREAD), writes = sim_count(f.io, SIM_PWRITE),
+		 syncs = sim_count(f.io, SIM_SYNC_ALL);
+	fixture_open(&f);
+	cr_assert(sim_count(f.io, SIM_LIST) - lists == STREAMS + 1);
+	cr_assert(sim_count(f.io, SIM_OPEN) - opens < STREAMS + 50);
+	cr_assert(sim_count(f.io, SIM_PREAD) - reads < STREAMS + 50);
+	cr_assert(sim_count(f.io, SIM_PWRITE) - writes < STREAMS + 50);
+	cr_assert(sim_count(f.io, SIM_SYNC_ALL) - syncs == 2, "one early, one at the end");
+	all_are_there(1);
 }
 
 /* The system tells of a failure once: also of one that an early sync was told of, though the last one is well. */
