@@ -3,11 +3,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "bench.h"
 #include "clock.h"
+#include "terminal.h"
 
 struct bench_live {
 	const char *phase;
@@ -20,8 +20,7 @@ struct bench_live {
 
 struct bench_live *bench_live_new(void)
 {
-	const char *term = getenv("TERM");
-	if (isatty(STDERR_FILENO) != 1 || (term != NULL && strcmp(term, "dumb") == 0))
+	if (!terminal_is_able(STDERR_FILENO))
 		return NULL;
 	return calloc(1, sizeof(struct bench_live)); /* without memory, there is no line */
 }
@@ -43,10 +42,8 @@ void bench_live_phase(struct bench_live *live, const char *phase)
 /* Never more than one row: what is longer is cut. */
 static void show(struct bench_live *live, const char *text)
 {
-	struct winsize size;
-	size_t columns = 80;
-	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
-		columns = size.ws_col; /* asked for each time: windows change */
+	size_t columns, rows;
+	terminal_size(STDERR_FILENO, &columns, &rows);
 	fprintf(stderr, "\r%.*s\033[K", (int)columns - 1, text);
 	fflush(stderr);
 	live->shown = true;

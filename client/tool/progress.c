@@ -1,11 +1,10 @@
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "clock.h"
 #include "progress.h"
+#include "terminal.h"
 
 #define FIRST_NS NS_PER_SECOND
 #define EVERY_NS (200 * NS_PER_MS)
@@ -15,27 +14,12 @@
 
 void progress_start(struct progress *progress, const char *noun, uint64_t total_bytes, uint64_t total_count)
 {
-	const char *term = getenv("TERM");
-	*progress =
-		(struct progress){.enabled = isatty(STDERR_FILENO) == 1 && (term == NULL || strcmp(term, "dumb") != 0),
-			.noun = noun,
-			.total_bytes = total_bytes,
-			.total_count = total_count,
-			.start_ns = clock_now_ns()};
+	*progress = (struct progress){.enabled = terminal_is_able(STDERR_FILENO),
+		.noun = noun,
+		.total_bytes = total_bytes,
+		.total_count = total_count,
+		.start_ns = clock_now_ns()};
 	progress->next_ns = progress->start_ns + FIRST_NS;
-}
-
-/* Asked for each time: windows change. */
-static size_t terminal_columns(void)
-{
-	struct winsize size;
-	uint64_t columns = 0;
-	const char *text = getenv("COLUMNS");
-	if (ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0)
-		columns = size.ws_col;
-	if (columns == 0 && text != NULL)
-		columns = strtoul(text, NULL, 10);
-	return columns > 0 && columns < 10000 ? (size_t)columns : 80;
 }
 
 static void time_left(char *text, size_t size, uint64_t seconds)
@@ -51,7 +35,9 @@ static void time_left(char *text, size_t size, uint64_t seconds)
 static void show(
 	const char *percent, const char *count, const char *rate, const char *bytes, const char *left, double part)
 {
-	size_t columns = terminal_columns() - 1; /* the last one stays free: some terminals go on to the next row */
+	size_t columns, rows;
+	terminal_size(STDERR_FILENO, &columns, &rows);
+	columns--; /* the last one stays free: some terminals go on to the next row */
 	char text[256], bar[BAR_CELLS_MAX + 1];
 	size_t len = (size_t)snprintf(text, sizeof(text), "%s%s%s%s%s", percent, count, rate, bytes, left);
 	if (len > columns)
