@@ -74,17 +74,36 @@ static const char *connect_hint(const struct tool *tool)
 	return "--connect or IRONWAL_CONNECT names another address";
 }
 
-int tool_connect(struct tool *tool)
+static void connect_options(const struct tool *tool, ironwal_options *ret_options)
 {
-	ironwal_options options;
-	tool_client_options(tool, &options);
-	options.max_in_flight_bytes = 8u << 20; /* what append --lines holds in memory */
-	options.client_name = "ironwal/" IRONWAL_VERSION_STRING;
-	if (ironwal_connect(tool->address, &options, &tool->connection, tool->error) == 0)
-		return TOOL_GO_ON;
+	tool_client_options(tool, ret_options);
+	ret_options->max_in_flight_bytes = 8u << 20; /* what append --lines holds in memory */
+	ret_options->client_name = "ironwal/" IRONWAL_VERSION_STRING;
+}
+
+int tool_connect_failed(const struct tool *tool)
+{
 	/* Without a connection, whatever the reason: the status that says so. */
 	int status = tool_failed(tool, "connect", NULL, connect_hint(tool));
 	return status == EXIT_USAGE ? EXIT_USAGE : EXIT_CONNECTION;
+}
+
+int tool_connect(struct tool *tool)
+{
+	ironwal_options options;
+	connect_options(tool, &options);
+	if (ironwal_connect(tool->address, &options, &tool->connection, tool->error) == 0)
+		return TOOL_GO_ON;
+	return tool_connect_failed(tool);
+}
+
+int tool_connect_again(struct tool *tool)
+{
+	ironwal_options options;
+	connect_options(tool, &options);
+	ironwal_close(tool->connection);
+	tool->connection = NULL;
+	return ironwal_connect_start(tool->address, &options, &tool->connection, tool->error);
 }
 
 /* The argument that comes next is the command. */

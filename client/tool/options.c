@@ -129,7 +129,7 @@ static int own_option(struct tool *tool, const struct option_row *row)
 		*row->is_given = true;
 	if (row->number != NULL && !tool_parse_u64(optarg, row->number))
 		return tool_usage(tool, "--%s: '%s' is not %s", row->name, optarg, row->what);
-	if (row->text != NULL)
+	if (row->text != NULL && optarg != NULL)
 		*row->text = optarg;
 	return TOOL_GO_ON;
 }
@@ -142,7 +142,10 @@ int tool_arguments(struct tool *tool, int argc, char **argv, const struct option
 	memcpy(options, common, sizeof(common));
 	for (size_t i = 0; rows != NULL && rows[i].name != NULL && i < OWN_MAX; i++) {
 		const bool takes_argument = rows[i].number != NULL || rows[i].text != NULL;
-		options[count++] = (struct option){rows[i].name, takes_argument, NULL, OPTION_OWN + (int)i};
+		const int takes = rows[i].is_optional ? optional_argument
+				  : takes_argument    ? required_argument
+						      : no_argument;
+		options[count++] = (struct option){rows[i].name, takes, NULL, OPTION_OWN + (int)i};
 	}
 	options[count] = (struct option){NULL, 0, NULL, 0};
 	int option, status;

@@ -117,17 +117,26 @@ struct stats_node *stats_tree_new(const ironwal_value *value)
 	return NULL;
 }
 
+static const struct stats_node *child(const struct stats_node *node, const char *name, size_t len)
+{
+	for (size_t i = 0; node != NULL && i < node->count; i++) {
+		const char *other = node->children[i]->name;
+		if (strncmp(other, name, len) == 0 && other[len] == '\0')
+			return node->children[i];
+	}
+	return NULL;
+}
+
+const struct stats_node *stats_tree_child(const struct stats_node *node, const char *name)
+{
+	return child(node, name, strlen(name));
+}
+
 const struct stats_node *stats_tree_find(const struct stats_node *node, const char *path)
 {
 	while (node != NULL && *path != '\0') {
 		const size_t len = strcspn(path, ".");
-		const struct stats_node *found = NULL;
-		for (size_t i = 0; i < node->count && found == NULL; i++) {
-			const char *name = node->children[i]->name;
-			if (strncmp(name, path, len) == 0 && name[len] == '\0')
-				found = node->children[i];
-		}
-		node = found;
+		node = child(node, path, len);
 		path += len + (path[len] == '.');
 	}
 	return node;

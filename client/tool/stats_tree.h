@@ -27,6 +27,8 @@ struct stats_node {
 struct stats_node *stats_tree_new(const ironwal_value *value);
 /* NULL is legal. */
 void stats_tree_free(struct stats_node *node);
+/* What is in node by that name. NULL: there is no such thing; node may be NULL, too. */
+const struct stats_node *stats_tree_child(const struct stats_node *node, const char *name);
 /* What is below node by its names, "health.ready". NULL: there is no such thing. */
 const struct stats_node *stats_tree_find(const struct stats_node *node, const char *path);
 

@@ -88,23 +88,28 @@ struct option_row {
 	uint64_t *number;
 	const char **text;
 	const char *what; /* the number is: "an id" */
+	bool is_optional; /* the argument: it comes behind a '=' then */
 };
 
 #define OPT_FLAG(name, ret_given)                                                                                      \
 	{                                                                                                              \
-		name, ret_given, NULL, NULL, NULL                                                                      \
+		name, ret_given, NULL, NULL, NULL, false                                                               \
 	}
 #define OPT_TEXT(name, ret_text)                                                                                       \
 	{                                                                                                              \
-		name, NULL, NULL, ret_text, NULL                                                                       \
+		name, NULL, NULL, ret_text, NULL, false                                                                \
 	}
 #define OPT_NUMBER(name, ret_given, ret_number, what)                                                                  \
 	{                                                                                                              \
-		name, ret_given, ret_number, NULL, what                                                                \
+		name, ret_given, ret_number, NULL, what, false                                                         \
+	}
+#define OPT_MAYBE_TEXT(name, ret_given, ret_text)                                                                      \
+	{                                                                                                              \
+		name, ret_given, NULL, ret_text, NULL, true                                                            \
 	}
 #define OPT_END                                                                                                        \
 	{                                                                                                              \
-		NULL, NULL, NULL, NULL, NULL                                                                           \
+		NULL, NULL, NULL, NULL, NULL, false                                                                    \
 	}
 
 /* All of a command's arguments: the common options, its own (rows may be NULL), and, from argv[optind] on, between
@@ -132,6 +137,10 @@ int tool_print_help(void);
 void tool_client_options(const struct tool *tool, ironwal_options *ret_options);
 /* TOOL_GO_ON, or the exit status, with the error reported. */
 int tool_connect(struct tool *tool);
+/* Begins to, in place of the connection that there was: see ironwal_connect_start. -1, with tool->error. */
+int tool_connect_again(struct tool *tool);
+/* tool->error, that there is no connection, reported; the exit status. */
+int tool_connect_failed(const struct tool *tool);
 /* For a command of commands, called "GROUP NAME": runs the one that the arguments name, with the options before it. */
 int tool_run_one_of(struct tool *tool, int argc, char **argv, const struct command *const *commands, size_t count);
 

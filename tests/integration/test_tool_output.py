@@ -150,6 +150,12 @@ server
 ...
 $ ironwal --json stats
 {"server":{"version":"0.1.0",{x}}
+$ ironwal stats --watch 0.2 --count 2 | cut -d ' ' -f 2- | tr -s ' '
+ STATE REFUSED/S APPENDS/S ENTRIES/S BYTES/S SYNCS/S {x} SYNC_P99_US QUEUE CONNECTIONS {x} DISK_FREE_BYTES UPTIME_S
+ok - - - - - - - {n} 0 1 0 {n} {n}
+ok 0.0 0.0 0.0 0 0.0 - - {n} 0 1 0 {n} {n}
+$ ironwal stats --json --watch --count 1
+{"time":"{x}Z","state":"ok","reason":"","silent_seconds":0,"restarts":0,"seconds":null,{x}}
 """
 
 SHARDS = r"""
@@ -250,6 +256,7 @@ NOT_RUN = {
     "journalctl -f -o cat | ironwal append --lines --sync journal": "there may be no journal, and it does not end",
     "ironwal cat --from 100 --follow --ids journal": "does not end",
     "ironwal cat --follow --from 2 greetings    # waits for more, until ^C": "does not end",
+    "ironwal stats --watch                      # the same as a living picture with rates, until q": "does not end",
     "PATH=$PWD/build/server:$PWD/build/client:$PATH": "the test has its own",
     "kill %1": "the test has its own daemon",
 }
@@ -434,6 +441,8 @@ class Manual(unittest.TestCase):
                     self.assertIn("--no-such-option", err)
                 if value:
                     self.assertIn("is missing", run(*command, "--" + name, expect=USAGE)[1])
+                elif "--%s [" % name in options_text(command):  # one that can be left out
+                    self.assertIn("is not a number", run(*command, "--%s=x" % name, expect=USAGE)[1])
                 elif name != "version":
                     self.assertIn("takes no argument", run(*command, "--%s=x" % name, expect=USAGE)[1])
 

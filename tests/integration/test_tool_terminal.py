@@ -23,18 +23,18 @@ ERASE = b"\r\x1b[K"
 
 
 class Terminal:
-    """The tool as the leader of a session with a terminal of its own; stdout may go to a file."""
+    """The tool, or another program, as the leader of a session with a terminal of its own; stdout may go to a file."""
 
-    def __init__(self, *args, connect, columns=80, stdout=None, env=None):
+    def __init__(self, *args, connect, columns=80, rows=24, stdout=None, env=None, program=None):
         self.master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
         def own_terminal():
             os.setsid()
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
-            [IRONWAL, "--connect", connect, *args], env=test_tool.environment(**{"TERM": "xterm", **(env or {})}),
+            program or [IRONWAL, "--connect", connect, *args], env=test_tool.environment(**{"TERM": "xterm", **(env or {})}),
             stdin=slave, stdout=slave if stdout is None else stdout, stderr=slave, preexec_fn=own_terminal)
         os.close(slave)
         self.pid = self.process.pid
