@@ -1,5 +1,5 @@
 /*
- * tls_impl: what tls.c and transport_tls.c share; nobody else includes it.
+ * tls_impl: what tls.c, transport_tls.c, tls_handshake.c and tls_output.c share; nobody else includes it.
  *
  * Owns nothing. Loop thread only.
  * Invariant: a connection is in the queue at most once, and not after it was closed.
@@ -78,7 +78,31 @@ void tls_dequeue(struct tls_conn *conn);
 void tls_reason(char *text, size_t size);
 
 /* transport_tls.c */
+static inline struct tls_conn *tls_conn_of(struct transport *transport)
+{
+	return (struct tls_conn *)transport;
+}
 /* Its turn has come. True: it was a step of a handshake. */
 bool tls_conn_turn(struct tls_conn *conn);
+/* The connection closes the transport when it is told. */
+void tls_fail(struct tls_conn *conn, int result);
+/* The same with a line in the log, and the alert that is in `out`. reason NULL: OpenSSL knows. */
+void tls_fail_protocol(struct tls_conn *conn, const char *reason);
+
+/* tls_handshake.c */
+void tls_shake_hands(struct tls_conn *conn);
+
+/* tls_output.c */
+/* Of struct transport_ops, and of the transport below. */
+ssize_t tls_try_write(struct transport *transport, const struct iovec *iov, int count);
+int tls_write(struct transport *transport, const struct iovec *iov, int count);
+size_t tls_unsent_bytes(struct transport *transport);
+int tls_shutdown(struct transport *transport);
+void tls_on_written(int status, void *arg);
+void tls_on_shutdown(int status, void *arg);
+/* Whatever can leave, leaves: after anything that may have made something to send. */
+void tls_go_on_sending(struct tls_conn *conn);
+/* What is in `out` may be an alert that says why. */
+void tls_send_alert(struct tls_conn *conn);
 
 #endif
