@@ -79,6 +79,16 @@ static int load_certificate(SSL_CTX *context, const struct tls_files *files, str
 	return 0;
 }
 
+/* A certificate takes many times its bytes once it is read: who sends more of them than can be a chain is shown out. */
+static int check_chain(X509_STORE_CTX *store, void *arg)
+{
+	(void)arg;
+	if (sk_X509_num(X509_STORE_CTX_get0_untrusted(store)) <= CHAIN_DEPTH_MAX + 2)
+		return X509_verify_cert(store) == 1;
+	X509_STORE_CTX_set_error(store, X509_V_ERR_CERT_CHAIN_TOO_LONG);
+	return 0;
+}
+
 static int load_client_ca(SSL_CTX *context, const char *path, struct error *err)
 {
 	STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(path);
@@ -89,6 +99,7 @@ static int load_client_ca(SSL_CTX *context, const char *path, struct error *err)
 	SSL_CTX_set_client_CA_list(context, names);
 	SSL_CTX_set_verify(context, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
 	SSL_CTX_set_verify_depth(context, CHAIN_DEPTH_MAX);
+	SSL_CTX_set_cert_verify_callback(context, check_chain, NULL);
 	return 0;
 }
 
@@ -104,6 +115,7 @@ int tls_load(const struct tls_files *files, SSL_CTX **ret_context, struct error 
 	SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
 	SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
 	SSL_CTX_set_mode(context, SSL_MODE_RELEASE_BUFFERS);
+	SSL_CTX_set_max_cert_list(context, (long)TLS_CERTIFICATES_BYTES_MAX);
 	SSL_CTX_set_default_passwd_cb(context, no_passphrase);
 	if (load_certificate(context, files, err) != 0 ||
 		(files->client_ca != NULL && load_client_ca(context, files->client_ca, err) != 0)) {
@@ -125,6 +137,10 @@ static int bio_read(BIO *bio, char *bytes, int len)
 		return -1;
 	}
 	size_t count = conn->fed_len < (size_t)len ? conn->fed_len : (size_t)len;
+	if (!conn->established && (conn->watch.refused || tls_watch(conn, conn->fed, count) != 0)) {
+		conn->watch.refused = true;
+		return -1;
+	}
 	memcpy(bytes, conn->fed, count);
 	conn->fed += count;
 	conn->fed_len -= count;

@@ -22,19 +22,39 @@
 /* What a peer may make us hold: unread bytes of its handshake; what it does not take of what it asked for. */
 #define TLS_HELD_BYTES_MAX ((size_t)256 * 1024)
 
+/* Of a handshake: what one read takes; what a message may have that is not encrypted (clients say hello in a few
+ * hundred bytes, with keys that are safe from quantum computers in two thousand), and the certificates of a client; all
+ * of it. */
+#define TLS_HANDSHAKE_READ_BYTES ((size_t)16 * 1024)
+#define TLS_HELLO_BYTES_MAX ((size_t)16 * 1024)
+#define TLS_CERTIFICATES_BYTES_MAX ((size_t)16 * 1024)
+#define TLS_HANDSHAKE_BYTES_MAX ((size_t)80 * 1024)
+
 /* So many times a peer may change its keys without a word. */
 #define TLS_KEY_UPDATES_MAX 16
+
+/* How far what OpenSSL has taken of a handshake goes: see tls_handshake.c. */
+struct tls_watch {
+	size_t bytes;		/* in all */
+	uint8_t record_head[5]; /* of the record that it is in; of the next one, as far as it has come */
+	unsigned record_head_len, message_head_len;
+	uint32_t message_head;
+	size_t record_left, message_left; /* bytes that are to come */
+	bool refused;
+};
 
 struct tls_conn {
 	struct transport base;
 	struct transport *under;
 	struct tls *tls;
-	SSL *ssl;
+	SSL *ssl; /* NULL: it lingers */
 	bool established, failed, closed;
 	bool lingering; /* the handshake failed, and the peer is to see why */
 	size_t drained_bytes;
 	struct tls_queue *queue; /* NULL: it is in none */
 	struct tls_conn *next, *prev;
+
+	struct tls_watch watch;
 
 	/* input */
 	bool wanted;	      /* the connection reads */
@@ -90,6 +110,8 @@ void tls_fail(struct tls_conn *conn, int result);
 void tls_fail_protocol(struct tls_conn *conn, const char *reason);
 
 /* tls_handshake.c */
+/* What OpenSSL is about to take of a handshake. -1: it is too much, and must not get it. */
+int tls_watch(struct tls_conn *conn, const uint8_t *bytes, size_t len);
 void tls_shake_hands(struct tls_conn *conn);
 
 /* tls_output.c */

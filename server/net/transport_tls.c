@@ -56,10 +56,13 @@ void tls_fail_protocol(struct tls_conn *conn, const char *reason)
 	/* A client may have sent more than was read, and a reset would take the alert from it, which says what is
 	 * wrong: so until it ends, too, its bytes are thrown away. It has not said hello, which bounds how long that
 	 * may take. */
-	if (!conn->established && conn->under->ops->shutdown(conn->under) == 0)
-		conn->lingering = true;
-	else
+	if (conn->established || conn->under->ops->shutdown(conn->under) != 0) {
 		tls_fail(conn, -EPROTO);
+		return;
+	}
+	conn->lingering = true;
+	SSL_free(conn->ssl); /* with all that it holds */
+	conn->ssl = NULL;
 }
 
 /* ---- in ---- */
@@ -156,7 +159,7 @@ static void on_alloc(uint8_t **ret_base, size_t *ret_len, void *arg)
 {
 	struct tls_conn *conn = arg;
 	*ret_base = conn->tls->read_buffer;
-	*ret_len = TLS_READ_BYTES;
+	*ret_len = conn->established ? TLS_READ_BYTES : TLS_HANDSHAKE_READ_BYTES;
 }
 
 static void on_read(ssize_t count, void *arg)

@@ -89,6 +89,7 @@ def test_close_notify_is_the_half_close():
         certificates = Certificates(place)
         with Daemon(place, *certificates.options()) as daemon:
             with tls_client(daemon, certificates.context()) as client:
+                client.append("s", b"so that the iter finds a stream")
                 numbers = [client.send("append", stream="s", entry=os.urandom(1000)) for _ in range(1000)]
                 numbers.append(client.send("iter", stream="s", start_id=1000000, wait_ms=60000))
                 client.half_close()
@@ -246,7 +247,8 @@ def test_client_certificates():
 
 def logs_again(daemon, certificates, name):
     try:
-        tls_client(daemon, certificates.context(client=name))
+        with tls_client(daemon, certificates.context(client=name)):
+            check(False, "let in")
     except (ssl.SSLError, ConnectionLost, OSError):
         pass
     return False
@@ -312,6 +314,68 @@ def test_a_handshake_that_never_ends():
                     same(other.call("stats")["connections"]["timeouts"], 4, "timeouts")
             for plain in (silent, half, refused):
                 plain.close()
+            daemon.stopped_well()
+
+
+def announced(length, sent):
+    """The beginning of a ClientHello, in records."""
+    data = (b"\x01" + struct.pack(">I", length)[1:] + b"\0" * sent)[:sent]
+    return b"".join(b"\x16\x03\x01" + struct.pack(">H", len(data[at:at + 16384])) + data[at:at + 16384]
+                    for at in range(0, sent, 16384))
+
+
+def test_a_hello_that_announces_much():
+    """It is refused as soon as it has said how long it would be; what may be as long as it is, is held, and no more."""
+    with directory() as place:
+        certificates = Certificates(place)
+        options = ["--hello-timeout=600s", *certificates.options()]
+        with Daemon(place, *options) as daemon, daemon.client(unix=True) as other:
+            with socket.create_connection(daemon.tcp, DEADLINE_S) as dribbling:
+                dribbling.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                answered = 0
+                for byte in announced(200000, 200000):
+                    try:
+                        dribbling.send(bytes([byte]))
+                    except (BrokenPipeError, ConnectionResetError):
+                        break
+                    answered += 1
+                    if answered >= 9 or select.select([dribbling], [], [], 0)[0]:
+                        break
+                same(answered, 9, "bytes until the length was known")
+                same(until_end(dribbling), b"\x15\x03\x03\x00\x02\x02\x2f", "an alert, illegal_parameter")
+            check("a message of 200000 bytes is announced, and 16384 are the most" in daemon.stderr(), "logged: %s", daemon.stderr())
+            same(access(daemon)["tls_failures"], 1, "counted")
+
+            before, count = daemon.rss_bytes(), 300
+            strangers = [socket.create_connection(daemon.tcp, DEADLINE_S) for _ in range(count)]
+            for stranger in strangers:
+                stranger.sendall(announced(16384, 16000) + b"\x16\x03\x01\x40\x00" + b"\0" * 16000)
+            with tls_client(daemon, certificates.context()) as client:  # whose turn comes after theirs
+                client.ping()
+            held = (daemon.rss_bytes() - before) // count
+            check(held < 128 * 1024 * Daemon.memory_factor(), "each stranger has %d bytes held", held)
+            other.ping()
+            for stranger in strangers:
+                stranger.close()
+            daemon.stopped_well(other)
+
+
+def test_certificates_of_clients_are_bounded():
+    """In their number and their length: what is more than any chain that is of use."""
+    with directory() as place:
+        certificates = Certificates(place)
+        certificates.sign("client", "ca", "DNS:client")
+        with Daemon(place, *certificates.options(client_ca="ca")) as daemon:
+            with open(certificates.path("client")) as file, open(certificates.path("ca")) as ca:
+                own, authority = file.read(), ca.read()
+            for more, reason in ((9, None), (10, "certificate chain too long"), (100, "excessive message size")):
+                with open(certificates.path("client"), "w") as file:
+                    file.write(own + authority * more)
+                if reason is None:
+                    with tls_client(daemon, certificates.context(client="client")) as client:
+                        client.ping()
+                else:  # one line a second at most
+                    eventually(lambda: "TLS handshake: " + reason in daemon.stderr() or logs_again(daemon, certificates, "client"), reason)
             daemon.stopped_well()
 
 

@@ -13,8 +13,8 @@
 
 #include "buf.h"
 #include "log.h"
-#include "tls.h"
 #include "tls_certificate.h"
+#include "tls_impl.h"
 #include "transport.h"
 
 static char dir[64], certificate_path[96], key_path[96];
@@ -485,6 +485,64 @@ Test(net_tls, who_is_refused_can_read_why)
 		cr_assert(peer.above.failure == -EPROTO && peer.above.received.len == 0 && !peer.above.ended);
 		peer_close(&peer);
 	}
+}
+
+/* As records of at most so many bytes, one or a few at a time. */
+static void feed_records(struct peer *peer, const uint8_t *message, size_t len, size_t record_max, size_t piece_max)
+{
+	static uint8_t wire[2000000];
+	size_t used = 0;
+	for (size_t at = 0; at < len; at += record_max) {
+		size_t count = len - at < record_max ? len - at : record_max;
+		const uint8_t head[] = {22, 3, 1, (uint8_t)(count >> 8), (uint8_t)count};
+		cr_assert(used + sizeof(head) + count <= sizeof(wire));
+		memcpy(wire + used, head, sizeof(head));
+		memcpy(wire + used + sizeof(head), message + at, count);
+		used += sizeof(head) + count;
+	}
+	for (size_t at = 0; at < used && !peer->wire.shutdown; at += piece_max)
+		feed(peer, wire + at, used - at < piece_max ? used - at : piece_max);
+}
+
+/* What is announced is refused before room is made for it, however it is cut; the longest that may be is not. */
+Test(net_tls, a_hello_that_is_too_long_is_refused)
+{
+	static const size_t records[] = {1, 3, 4, 16384}, pieces[] = {1, 7, 1000};
+	static uint8_t hello[200000];
+	for (unsigned i = 0; i < 4 * 3 * 3; i++) {
+		size_t record = records[i % 4], piece = pieces[i / 4 % 3];
+		size_t announced = i / 12 == 0 ? 200000 : TLS_HELLO_BYTES_MAX + (i / 12 == 1);
+		bool fits = announced <= TLS_HELLO_BYTES_MAX;
+		struct peer peer;
+		peer_open(&peer);
+		hello[0] = 1;
+		hello[1] = (uint8_t)(announced >> 16);
+		hello[2] = (uint8_t)(announced >> 8);
+		hello[3] = (uint8_t)announced;
+		feed_records(&peer, hello, 1000, record, piece);
+		cr_assert(peer.wire.shutdown == !fits && peer.wire.reading, "%zu in records of %zu", announced, record);
+		if (!fits)
+			cr_assert(peer.wire.to_client.len == 7 && peer.wire.to_client.data[0] == 21 &&
+					  peer.wire.to_client.data[6] == 47,
+				"an alert: illegal_parameter");
+		peer_close(&peer);
+	}
+}
+
+/* Record by record of nearly nothing, until it costs too much. */
+Test(net_tls, a_handshake_of_very_many_bytes_is_refused)
+{
+	static uint8_t hello[TLS_HELLO_BYTES_MAX] = {1, 0, 0x40, 0};
+	struct tls_stats stats;
+	struct peer peer;
+	peer_open(&peer);
+	feed_records(&peer, hello, 13000, 1, 1000);
+	cr_assert(!peer.wire.shutdown);
+	feed_records(&peer, hello + 13000, sizeof(hello) - 13000, 1, 1000);
+	cr_assert(peer.wire.shutdown && peer.wire.to_client.len == 7 && peer.wire.to_client.data[0] == 21);
+	tls_get_stats(tls, &stats);
+	cr_assert(stats.failures == 1 && stats.handshakes == 0);
+	peer_close(&peer);
 }
 
 Test(net_tls, a_handshake_that_is_too_long_ends)
