@@ -29,7 +29,7 @@ void tls_reason(char *text, size_t size)
 
 static int bad(struct error *err, const char *what, const char *path)
 {
-	char reason[200];
+	char reason[TLS_REASON_BYTES];
 	tls_reason(reason, sizeof(reason));
 	return error_set(err, ERR_CONFIG, "%s %.200s: %s: expected a PEM file", what, path, reason);
 }
@@ -265,6 +265,7 @@ static void serve(struct tls_queue *queue, unsigned handshakes_max)
 
 void tls_service(struct tls *tls)
 {
+	tls->turn++;
 	serve(&tls->established, UINT_MAX); /* none of them shakes hands */
 	serve(&tls->strangers, TLS_HANDSHAKES_PER_TURN);
 }

@@ -30,6 +30,10 @@
 #define TLS_CERTIFICATES_BYTES_MAX ((size_t)16 * 1024)
 #define TLS_HANDSHAKE_BYTES_MAX ((size_t)80 * 1024)
 
+/* So many records of a connection are decrypted in one turn of the loop: half a millisecond of the shortest ones. Of
+ * long ones so many never come at once. */
+#define TLS_RECORDS_PER_TURN 1024
+
 /* So many times a peer may change its keys without a word. */
 #define TLS_KEY_UPDATES_MAX 16
 
@@ -57,9 +61,12 @@ struct tls_conn {
 	struct tls_watch watch;
 
 	/* input */
-	bool wanted;	      /* the connection reads */
-	bool under_reading;   /* so does the socket */
-	bool peer_ended;      /* by close_notify */
+	bool wanted;	    /* the connection reads */
+	bool under_reading; /* so does the socket */
+	bool end_received;  /* a close_notify came, */
+	bool peer_ended;    /* and the connection knows */
+	uint64_t turn;	    /* in which this many records were decrypted */
+	unsigned records;
 	unsigned key_updates; /* since the last plain byte */
 	const uint8_t *fed;   /* encrypted bytes that OpenSSL takes from */
 	size_t fed_len;
@@ -87,6 +94,7 @@ struct tls {
 	struct tls_queue strangers, established;
 	struct tls_stats stats;
 	uint64_t logged_ns;
+	uint64_t turn; /* of the loop */
 	uint8_t read_buffer[TLS_READ_BYTES];
 	uint8_t record[TLS_RECORD_BYTES]; /* small pieces, put together */
 };
@@ -94,6 +102,7 @@ struct tls {
 /* tls.c */
 void tls_enqueue(struct tls_conn *conn);
 void tls_dequeue(struct tls_conn *conn);
+#define TLS_REASON_BYTES 200
 /* Why the last operation failed, by OpenSSL's queue of errors, which is empty afterwards. */
 void tls_reason(char *text, size_t size);
 

@@ -44,7 +44,7 @@ void tls_fail(struct tls_conn *conn, int result)
 
 void tls_fail_protocol(struct tls_conn *conn, const char *reason)
 {
-	char text[200];
+	char text[TLS_REASON_BYTES];
 	if (conn->failed || conn->closed)
 		return;
 	if (reason == NULL) {
@@ -103,36 +103,79 @@ static void keep_rest(struct tls_conn *conn)
 	}
 }
 
+/* In one turn of the loop a connection has so many records decrypted (each costs something, however short), and the
+ * others theirs before it goes on. */
+static bool has_had_its_turn(struct tls_conn *conn)
+{
+	if (conn->turn != conn->tls->turn) {
+		conn->turn = conn->tls->turn;
+		conn->records = 0;
+	}
+	return conn->records >= TLS_RECORDS_PER_TURN;
+}
+
+/* Plain bytes of as many records as there are, and fit: what comes in small ones is not handed on piece by piece, which
+ * would cost the connection a look at all that it has of a request for each. Returns how many bytes; *ret_status: an
+ * SSL_ERROR_... if it ended there. */
+static size_t gather(struct tls_conn *conn, uint8_t *base, size_t len, int *ret_status)
+{
+	size_t total = 0, count;
+	*ret_status = SSL_ERROR_NONE;
+	ERR_clear_error();
+	while (total < len && !has_had_its_turn(conn)) {
+		if (SSL_read_ex(conn->ssl, base + total, len - total, &count) != 1) {
+			*ret_status = SSL_get_error(conn->ssl, 0);
+			break;
+		}
+		conn->records++;
+		conn->key_updates = 0;
+		total += count;
+	}
+	return total;
+}
+
+/* What comes behind the last plain byte. */
+static void end_gathering(struct tls_conn *conn, int status, const char *reason)
+{
+	if (conn->key_updates > TLS_KEY_UPDATES_MAX)
+		tls_fail_protocol(conn, "too many new keys, and nothing is said with them");
+	else if (status == SSL_ERROR_ZERO_RETURN)
+		conn->end_received = true;
+	else if (status != SSL_ERROR_NONE && status != SSL_ERROR_WANT_READ)
+		tls_fail_protocol(conn, reason);
+}
+
 /* Decrypts for the connection as long as it reads. */
 static void decrypt(struct tls_conn *conn)
 {
 	while (conn->wanted && !conn->closed && !conn->failed && !conn->peer_ended) {
 		uint8_t *base = NULL;
-		size_t len = 0, count = 0;
+		size_t len = 0;
+		int status;
+		char reason[TLS_REASON_BYTES] = "";
+		if (conn->end_received) {
+			conn->peer_ended = true;
+			conn->base.events->read_cb(0, conn->base.arg);
+			return;
+		}
+		if (has_had_its_turn(conn)) {
+			tls_enqueue(conn);
+			return;
+		}
 		conn->base.events->alloc_cb(&base, &len, conn->base.arg);
 		if (len == 0) {
 			tls_fail(conn, -ENOBUFS);
 			return;
 		}
-		ERR_clear_error();
-		if (SSL_read_ex(conn->ssl, base, len, &count) == 1) {
-			conn->key_updates = 0;
+		size_t count = gather(conn, base, len, &status);
+		/* Now, as the next operation of any connection takes it away. */
+		if (status != SSL_ERROR_NONE)
+			tls_reason(reason, sizeof(reason));
+		if (count > 0)
 			conn->base.events->read_cb((ssize_t)count, conn->base.arg);
-			continue;
-		}
-		int status = SSL_get_error(conn->ssl, 0);
-		if (conn->key_updates > TLS_KEY_UPDATES_MAX) {
-			tls_fail_protocol(conn, "too many new keys, and nothing is said with them");
-			return;
-		}
+		end_gathering(conn, status, reason);
 		if (status == SSL_ERROR_WANT_READ)
 			return;
-		if (status == SSL_ERROR_ZERO_RETURN) {
-			conn->peer_ended = true;
-			conn->base.events->read_cb(0, conn->base.arg);
-			return;
-		}
-		tls_fail_protocol(conn, NULL);
 	}
 }
 
@@ -205,7 +248,7 @@ static int tls_read_start(struct transport *transport)
 	struct tls_conn *conn = tls_conn_of(transport);
 	conn->wanted = true;
 	/* Not in here: who starts to read may be in the middle of something. */
-	if (conn->established && (conn->kept.len > 0 || SSL_has_pending(conn->ssl) == 1))
+	if (conn->established && (conn->kept.len > 0 || conn->end_received || SSL_has_pending(conn->ssl) == 1))
 		tls_enqueue(conn);
 	return start_or_stop_reading(conn);
 }

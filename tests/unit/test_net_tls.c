@@ -150,7 +150,10 @@ struct above {
 	const uint8_t *bytes; /* to be sent */
 	size_t len, at;
 	bool is_writing, shutdown_asked, shutdown_told, ended, reads;
+	bool calm;  /* gives all its room, and goes on reading */
+	bool stops; /* reads no more once it has had something */
 	int failure;
+	unsigned reads_count;
 	struct buf received;
 	size_t room_max;
 	uint8_t room[40000];
@@ -160,20 +163,21 @@ static void above_alloc(uint8_t **ret_base, size_t *ret_len, void *arg)
 {
 	struct above *above = arg;
 	*ret_base = above->room;
-	*ret_len = 1 + draw((uint32_t)above->room_max);
+	*ret_len = above->calm ? above->room_max : 1 + draw((uint32_t)above->room_max);
 }
 
 static void above_read(ssize_t count, void *arg)
 {
 	struct above *above = arg;
 	cr_assert(above->reads || count < 0, "it does not read now");
+	above->reads_count++;
 	if (count < 0)
 		above->failure = (int)count;
 	else if (count == 0)
 		above->ended = true;
 	else
 		cr_assert(buf_append(&above->received, above->room, (size_t)count) == 0);
-	if (count > 0 && draw(3) == 0) {
+	if (count > 0 && (above->calm ? above->stops : draw(3) == 0)) {
 		above->reads = false;
 		above->transport->ops->read_stop(above->transport);
 	}
@@ -450,6 +454,58 @@ Test(net_tls, what_a_peer_makes_us_hold_is_bounded)
 		tls_service(tls);
 	}
 	cr_assert(peer.above.failure == -EPROTO, "it goes on for ever");
+	peer_close(&peer);
+}
+
+/* However many there are: they are handed on together, and not all of them in one turn of the loop. */
+Test(net_tls, very_small_records)
+{
+	enum { COUNT = 5 * TLS_RECORDS_PER_TURN + 100 };
+	struct peer peer;
+	peer_open(&peer);
+	shake_hands(&peer);
+	peer.above.calm = true;
+	for (unsigned i = 0; i < COUNT; i++) {
+		size_t written;
+		const uint8_t byte = (uint8_t)(i % 251);
+		cr_assert(SSL_write_ex(peer.ssl, &byte, 1, &written) == 1);
+	}
+	SSL_shutdown(peer.ssl);
+	unsigned turns = 0, in_work = 0;
+	for (; !peer.above.ended; turns++) {
+		size_t before = peer.above.received.len;
+		cr_assert(turns < 100);
+		while (to_server(&peer, SIZE_MAX))
+			;
+		tls_service(tls);
+		cr_assert(peer.above.received.len - before <= 2 * TLS_RECORDS_PER_TURN, "of two turns");
+		in_work += tls_has_work(tls);
+	}
+	cr_assert(peer.above.received.len == COUNT && turns >= 3 && in_work >= 2);
+	cr_assert(peer.above.reads_count <= 4 * turns + 1, "%u in %u turns", peer.above.reads_count, turns);
+	for (unsigned i = 0; i < COUNT; i++)
+		cr_assert(peer.above.received.data[i] == i % 251);
+	peer_close(&peer);
+}
+
+/* What came with the last bytes is told once it reads again. */
+Test(net_tls, an_end_that_comes_while_it_does_not_read)
+{
+	struct peer peer;
+	size_t written;
+	peer_open(&peer);
+	shake_hands(&peer);
+	peer.above.calm = true;
+	cr_assert(SSL_write_ex(peer.ssl, "x", 1, &written) == 1 && SSL_shutdown(peer.ssl) == 0);
+	peer.above.stops = true;
+	while (to_server(&peer, SIZE_MAX))
+		tls_service(tls);
+	tls_service(tls);
+	cr_assert(peer.above.received.len == 1 && !peer.above.ended);
+	peer.above.reads = true;
+	cr_assert(peer.above.transport->ops->read_start(peer.above.transport) == 0);
+	tls_service(tls);
+	cr_assert(peer.above.ended && peer.above.failure == 0);
 	peer_close(&peer);
 }
 
