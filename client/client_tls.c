@@ -43,6 +43,8 @@ struct transport *client_tls_wrap(
 /* What one read takes off the socket; what goes into one record. */
 #define IN_BYTES ((size_t)32768)
 #define RECORD_BYTES ((size_t)16384)
+/* One read of ours takes so many records at most, however short they are. */
+#define RECORDS_PER_READ 1024
 #define REASON_BYTES 200
 
 struct client_tls {
@@ -303,9 +305,9 @@ static ssize_t tls_write(struct transport *transport, const void *bytes, size_t 
 static ssize_t tls_read(struct transport *transport, void *bytes, size_t len)
 {
 	struct tls_transport *t = of_base(transport);
-	size_t count = 0;
+	size_t count = 0, total = 0;
 	if (t->failed) {
-		errno = EPROTO;
+		errno = t->under_errno != 0 ? t->under_errno : EPROTO;
 		return -1;
 	}
 	/* That nothing more can be written is no reason not to read what was said before. */
@@ -313,11 +315,17 @@ static ssize_t tls_read(struct transport *transport, void *bytes, size_t len)
 	if (go_on_with_handshake(t) != 0)
 		return -1;
 	ERR_clear_error();
-	if (SSL_read_ex(t->ssl, bytes, len, &count) == 1)
-		return (ssize_t)count;
-	if (SSL_get_error(t->ssl, 0) == SSL_ERROR_ZERO_RETURN)
-		return 0;
-	return not_done(t, 0);
+	for (unsigned records = 0; total < len && records < RECORDS_PER_READ; records++) {
+		if (SSL_read_ex(t->ssl, (uint8_t *)bytes + total, len - total, &count) == 1) {
+			total += count;
+			continue;
+		}
+		/* What comes behind the bytes is told by the next read: tls_has_input knows of it. */
+		if (SSL_get_error(t->ssl, 0) != SSL_ERROR_ZERO_RETURN && not_done(t, 0) != 0 && total == 0)
+			return -1;
+		break;
+	}
+	return (ssize_t)total;
 }
 
 static int tls_fd(const struct transport *transport)
@@ -335,8 +343,9 @@ static size_t tls_held(const struct transport *transport)
 static bool tls_has_input(const struct transport *transport)
 {
 	const struct tls_transport *t = of_base(transport);
-	/* Of a failure the next read tells. */
-	return t->failed || t->in_at < t->in_len || SSL_pending(t->ssl) > 0;
+	/* Of a failure, and of the end, the next read tells. */
+	return t->failed || t->in_at < t->in_len || SSL_pending(t->ssl) > 0 ||
+	       (SSL_get_shutdown(t->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
 }
 
 static bool tls_waits_for_peer(const struct transport *transport)

@@ -211,6 +211,7 @@ def test_cut_off():
                 number = receive(connection)[1]
                 connection.sendall(response(number, HELLO))
                 number = receive(connection)[1]
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)  # so that the end comes with them
                 connection.sendall(response(number, {"entry": b"x" * 1000})[:bytes_of_answer])
                 if well:
                     connection.unwrap()
@@ -248,13 +249,13 @@ def test_one_byte_at_a_time():
         certificates = Certificates(place)
 
         def behave(connection):
-            for result in (HELLO, {"entry": b"hello"}):
+            for result in (HELLO, {"entry": b"hello" * 10000}):
                 for byte in response(receive(connection)[1], result):
                     connection.sendall(bytes([byte]))
             receive(connection)
 
         with server(certificates, behave) as address:
-            same(run("get", "s", "0", *ca(certificates), connect=address), "hello", "get")
+            same(run("get", "s", "0", *ca(certificates), connect=address), "hello" * 10000, "get")
 
 
 def needs_localhost(case):
