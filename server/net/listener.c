@@ -17,6 +17,8 @@
 #define BACKLOG 1024
 /* So many are accepted before others have the loop. */
 #define ACCEPTS_PER_TURN 64
+/* What the system may need to tell of a group with all its members. */
+#define GROUP_BYTES_MAX ((size_t)4 * 1024 * 1024)
 
 struct listener {
 	uv_poll_t poll;
@@ -174,22 +176,62 @@ static int make_room(const char *path, struct error *err)
 	return 0;
 }
 
-/* A group by its name, or by its number. -1: there is none of that name. */
+/* A group by its name, or by its number. A negative errno: -ENOENT, there is none of that name; or the system cannot
+ * tell. */
 static int find_group(const char *text, gid_t *ret_gid)
 {
-	char buffer[4096];
-	struct group entry, *found = NULL;
 	if (text[strspn(text, "0123456789")] == '\0') {
 		errno = 0;
 		unsigned long number = strtoul(text, NULL, 10);
 		*ret_gid = (gid_t)number;
 		/* The last number stands for none. */
-		return errno == 0 && number < UINT32_MAX ? 0 : -1;
+		return errno == 0 && number < UINT32_MAX ? 0 : -ENOENT;
 	}
-	if (getgrnam_r(text, &entry, buffer, sizeof(buffer), &found) != 0 || found == NULL)
-		return -1;
-	*ret_gid = found->gr_gid;
-	return 0;
+	/* A group with many members needs more room than any constant tells. */
+	for (size_t size = 4096; size <= GROUP_BYTES_MAX; size *= 2) {
+		struct group entry, *found = NULL;
+		char *buffer = malloc(size);
+		int os_errno = buffer != NULL ? getgrnam_r(text, &entry, buffer, size, &found) : ENOMEM;
+		if (found != NULL)
+			*ret_gid = found->gr_gid;
+		free(buffer);
+		if (found != NULL)
+			return 0;
+		if (os_errno == EINTR)
+			size /= 2; /* as large again */
+		else if (os_errno != ERANGE)
+			return os_errno == 0 ? -ENOENT : -os_errno;
+	}
+	return -ERANGE;
+}
+
+/* Only of a socket that is at the path itself: whoever may write to its directory could have put something else there,
+ * which is to stay as it is. */
+static int give_to_group(const char *path, gid_t gid)
+{
+	struct stat status;
+	int fd = open(path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return -errno;
+	int result = fstat(fd, &status) == 0 ? 0 : -errno;
+	if (result == 0 && !S_ISSOCK(status.st_mode))
+		result = -ENOTSOCK;
+	if (result == 0 && fchownat(fd, "", (uid_t)-1, gid, AT_EMPTY_PATH) != 0)
+		result = -errno;
+	close(fd);
+	return result;
+}
+
+/* The file has its mode from the first moment on: Linux makes it with that of the socket, less the umask. The umask is
+ * of all threads, but nobody here makes a file without saying which mode it is to have. */
+static int bind_with_mode(int fd, const struct sockaddr_un *address, mode_t mode)
+{
+	if (fchmod(fd, mode) != 0)
+		return -errno;
+	mode_t mask = umask(0);
+	int result = bind(fd, (const struct sockaddr *)address, sizeof(*address)) == 0 ? 0 : -errno;
+	umask(mask);
+	return result;
 }
 
 /* As listen_tcp. gid (gid_t)-1: the process's own. */
@@ -200,17 +242,19 @@ static int listen_unix(const char *path, mode_t mode, gid_t gid)
 	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (fd < 0)
 		return -errno;
-	bool bound = bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
-	/* Both before it listens, so that nobody else gets in between; the group first, as its change takes rights
-	 * away. */
-	if (bound && (gid == (gid_t)-1 || lchown(path, (uid_t)-1, gid) == 0) && chmod(path, mode) == 0 &&
-		listen(fd, BACKLOG) == 0)
+	int result = bind_with_mode(fd, &address, mode);
+	bool bound = result == 0;
+	/* Before it listens, so that nobody of another group gets in between. */
+	if (result == 0 && gid != (gid_t)-1)
+		result = give_to_group(path, gid);
+	if (result == 0 && listen(fd, BACKLOG) != 0)
+		result = -errno;
+	if (result == 0)
 		return fd;
-	int saved = errno;
 	if (bound)
 		unlink(path);
 	close(fd);
-	return -saved;
+	return result;
 }
 
 int listener_open_unix(uv_loop_t *loop, const char *path, uint32_t mode, const char *group, listener_cb cb, void *arg,
@@ -220,11 +264,17 @@ int listener_open_unix(uv_loop_t *loop, const char *path, uint32_t mode, const c
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)NULL)->sun_path))
 		return error_set(err, ERR_CONFIG, "cannot listen on unix %s: a socket's path has at most %zu bytes",
 			path, sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1);
-	if (group != NULL && find_group(group, &gid) != 0)
+	int found = group != NULL ? find_group(group, &gid) : 0;
+	if (found == -ENOENT)
 		return error_set(err, ERR_CONFIG,
 			"cannot listen on unix %s: there is no group %s: make it (addgroup) or change "
 			"listen_unix_group",
 			path, group);
+	if (found != 0)
+		return error_set(err, ERR_CONFIG,
+			"cannot listen on unix %s: the system cannot tell which group %s is: %s: change "
+			"listen_unix_group to its number",
+			path, group, strerror(-found));
 	if (make_room(path, err) != 0)
 		return -1;
 	int fd = listen_unix(path, (mode_t)mode, gid), result = fd < 0 ? fd : 0;
