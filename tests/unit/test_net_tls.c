@@ -11,21 +11,12 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "buf.h"
 #include "log.h"
 #include "tls_certificate.h"
-#include "tls_impl.h"
-#include "transport.h"
+#include "tls_pair.h"
 
 static char dir[64], certificate_path[96], key_path[96];
 static struct tls *tls;
-static uint64_t random_state = 1;
-
-static uint32_t draw(uint32_t below)
-{
-	random_state = random_state * UINT64_C(6364136223846793005) + UINT64_C(1442695040888963407);
-	return (uint32_t)(random_state >> 33) % below;
-}
 
 static void set_up(void)
 {
@@ -52,285 +43,11 @@ static void tear_down(void)
 
 TestSuite(net_tls, .init = set_up, .fini = tear_down, .timeout = 120);
 
-/* ---- the socket that is none ---- */
-
-struct wire {
-	struct transport base;
-	struct buf to_client; /* what it has taken */
-	struct iovec writing; /* what it has still to take */
-	bool reading, is_writing, shutdown, shutdown_told, closed;
-	uint32_t stingy; /* of try_write: takes less than so much; 0: all */
-};
-
-static struct wire *wire_of(struct transport *transport)
-{
-	return (struct wire *)transport;
-}
-
-static int wire_read_start(struct transport *transport)
-{
-	wire_of(transport)->reading = true;
-	return 0;
-}
-
-static void wire_read_stop(struct transport *transport)
-{
-	wire_of(transport)->reading = false;
-}
-
-static ssize_t wire_try_write(struct transport *transport, const struct iovec *iov, int count)
-{
-	struct wire *wire = wire_of(transport);
-	size_t taken = 0;
-	cr_assert(!wire->is_writing && !wire->shutdown && !wire->closed, "not while one is under way");
-	size_t most = wire->stingy != 0 ? draw(wire->stingy) : SIZE_MAX;
-	for (int i = 0; i < count && taken < most; i++) {
-		size_t len = iov[i].iov_len < most - taken ? iov[i].iov_len : most - taken;
-		cr_assert(buf_append(&wire->to_client, iov[i].iov_base, len) == 0);
-		taken += len;
-	}
-	return (ssize_t)taken;
-}
-
-static int wire_write(struct transport *transport, const struct iovec *iov, int count)
-{
-	struct wire *wire = wire_of(transport);
-	cr_assert(!wire->is_writing && !wire->shutdown && !wire->closed && count == 1);
-	wire->writing = iov[0];
-	wire->is_writing = true;
-	return 0;
-}
-
-static size_t wire_unsent_bytes(struct transport *transport)
-{
-	return wire_of(transport)->writing.iov_len;
-}
-
-static int wire_shutdown(struct transport *transport)
-{
-	cr_assert(!wire_of(transport)->shutdown, "once");
-	wire_of(transport)->shutdown = true;
-	return 0;
-}
-
-static void wire_close(struct transport *transport)
-{
-	wire_of(transport)->closed = true;
-}
-
-static const struct transport_ops wire_ops = {
-	wire_read_start, wire_read_stop, wire_try_write, wire_write, wire_unsent_bytes, wire_shutdown, wire_close};
-
-/* A turn of its loop: takes some more of what it was given. */
-static void wire_turn(struct wire *wire)
-{
-	if (wire->is_writing) {
-		size_t len = wire->stingy != 0 ? draw(wire->stingy) : wire->writing.iov_len;
-		if (len > wire->writing.iov_len)
-			len = wire->writing.iov_len;
-		cr_assert(buf_append(&wire->to_client, wire->writing.iov_base, len) == 0);
-		wire->writing.iov_base = (uint8_t *)wire->writing.iov_base + len;
-		wire->writing.iov_len -= len;
-		if (wire->writing.iov_len == 0) {
-			wire->is_writing = false;
-			wire->base.events->written_cb(0, wire->base.arg);
-		}
-	} else if (wire->shutdown && !wire->shutdown_told) {
-		wire->shutdown_told = true;
-		wire->base.events->shutdown_cb(0, wire->base.arg);
-	}
-}
-
-/* ---- the connection above, which writes as conn_output.c does ---- */
-
-#define PIECES_MAX 5
-
-struct above {
-	struct transport *transport;
-	const uint8_t *bytes; /* to be sent */
-	size_t len, at;
-	bool is_writing, shutdown_asked, shutdown_told, ended, reads;
-	bool calm;  /* gives all its room, and goes on reading */
-	bool stops; /* reads no more once it has had something */
-	int failure;
-	unsigned reads_count;
-	struct buf received;
-	size_t room_max;
-	uint8_t room[40000];
-};
-
-static void above_alloc(uint8_t **ret_base, size_t *ret_len, void *arg)
-{
-	struct above *above = arg;
-	*ret_base = above->room;
-	*ret_len = above->calm ? above->room_max : 1 + draw((uint32_t)above->room_max);
-}
-
-static void above_read(ssize_t count, void *arg)
-{
-	struct above *above = arg;
-	cr_assert(above->reads || count < 0, "it does not read now");
-	above->reads_count++;
-	if (count < 0)
-		above->failure = (int)count;
-	else if (count == 0)
-		above->ended = true;
-	else
-		cr_assert(buf_append(&above->received, above->room, (size_t)count) == 0);
-	if (count > 0 && (above->calm ? above->stops : draw(3) == 0)) {
-		above->reads = false;
-		above->transport->ops->read_stop(above->transport);
-	}
-}
-
-static size_t writing_len;
-
-static void above_written(int status, void *arg)
-{
-	struct above *above = arg;
-	cr_assert(above->is_writing && status == 0);
-	above->is_writing = false;
-	above->at += writing_len;
-}
-
-static void above_shutdown(int status, void *arg)
-{
-	struct above *above = arg;
-	cr_assert(status == 0);
-	above->shutdown_told = true;
-}
-
-static void above_closed(void *arg)
-{
-	(void)arg;
-}
-
-static const struct transport_events above_events = {
-	above_alloc, above_read, above_written, above_shutdown, above_closed};
-
-/* Up to so much, in pieces of any length. */
-static int cut(const struct above *above, size_t most, struct iovec *iov, size_t *ret_len)
-{
-	size_t at = above->at, end = above->len - at > most ? at + most : above->len;
-	int count = 0;
-	*ret_len = end - at;
-	while (count < PIECES_MAX - 1 && at < end) {
-		size_t len = draw(4) == 0 ? draw(60000) : draw(300);
-		if (len > end - at)
-			len = end - at;
-		iov[count++] = (struct iovec){(uint8_t *)above->bytes + at, len};
-		at += len;
-	}
-	iov[count++] = (struct iovec){(uint8_t *)above->bytes + at, end - at};
-	return count;
-}
-
-static void above_turn(struct above *above)
-{
-	struct iovec iov[PIECES_MAX];
-	size_t offered;
-	if (!above->reads && draw(2) == 0) {
-		above->reads = true;
-		cr_assert(above->transport->ops->read_start(above->transport) == 0);
-	}
-	while (!above->is_writing && above->at < above->len) {
-		int count = cut(above, 1 + draw(200000), iov, &offered);
-		ssize_t taken = above->transport->ops->try_write(above->transport, iov, count);
-		cr_assert(taken >= 0 && (size_t)taken <= offered);
-		above->at += (size_t)taken;
-		if ((size_t)taken == offered)
-			continue;
-		/* The rest goes on, perhaps with more behind it. */
-		count = cut(above, offered - (size_t)taken + draw(1000), iov, &writing_len);
-		above->is_writing = true;
-		cr_assert(above->transport->ops->write(above->transport, iov, count) == 0);
-	}
-	if (!above->is_writing && above->at == above->len && !above->shutdown_asked) {
-		above->shutdown_asked = true;
-		cr_assert(above->transport->ops->shutdown(above->transport) == 0);
-	}
-}
-
-/* ---- the client ---- */
-
-struct peer {
-	SSL_CTX *context;
-	SSL *ssl;
-	BIO *in, *out;
-	struct wire wire;
-	struct above above;
-	struct buf received;
-	bool ended;
-};
-
-static void peer_open(struct peer *peer)
-{
-	memset(peer, 0, sizeof(*peer));
-	peer->context = SSL_CTX_new(TLS_client_method());
-	peer->ssl = SSL_new(peer->context);
-	peer->in = BIO_new(BIO_s_mem());
-	peer->out = BIO_new(BIO_s_mem());
-	BIO_set_mem_eof_return(peer->in, -1);
-	SSL_set_bio(peer->ssl, peer->in, peer->out);
-	SSL_set_connect_state(peer->ssl);
-	peer->wire.base.ops = &wire_ops;
-	peer->above.room_max = sizeof(peer->above.room) - 1;
-	struct transport *transport = tls_wrap(tls, &peer->wire.base);
-	cr_assert(transport != NULL);
-	transport->events = &above_events;
-	transport->arg = &peer->above;
-	peer->above.transport = transport;
-	peer->above.reads = true;
-	cr_assert(transport->ops->read_start(transport) == 0);
-}
-
-static void peer_close(struct peer *peer)
-{
-	peer->above.transport->ops->close(peer->above.transport);
-	cr_assert(peer->wire.closed);
-	peer->wire.base.events->closed_cb(peer->wire.base.arg);
-	SSL_free(peer->ssl);
-	SSL_CTX_free(peer->context);
-	buf_free(&peer->wire.to_client);
-	buf_free(&peer->received);
-	buf_free(&peer->above.received);
-}
-
-/* Some of what the client has for the server, if that reads. */
-static bool to_server(struct peer *peer, size_t most)
-{
-	uint8_t *base;
-	size_t len;
-	if (!peer->wire.reading || BIO_pending(peer->out) == 0)
-		return false;
-	peer->wire.base.events->alloc_cb(&base, &len, peer->wire.base.arg);
-	int count = BIO_read(peer->out, base, (int)(len < most ? len : most));
-	cr_assert(count > 0);
-	peer->wire.base.events->read_cb(count, peer->wire.base.arg);
-	return true;
-}
-
-static void to_client(struct peer *peer)
-{
-	struct buf *buf = &peer->wire.to_client;
-	if (buf->len > 0)
-		cr_assert(BIO_write(peer->in, buf->data, (int)buf->len) == (int)buf->len);
-	buf_consume(buf, buf->len);
-	for (;;) {
-		uint8_t bytes[20000];
-		size_t count;
-		if (SSL_read_ex(peer->ssl, bytes, sizeof(bytes), &count) != 1)
-			break;
-		cr_assert(buf_append(&peer->received, bytes, count) == 0);
-	}
-	peer->ended = (SSL_get_shutdown(peer->ssl) & SSL_RECEIVED_SHUTDOWN) != 0;
-}
-
 static uint8_t *some_bytes(size_t len)
 {
 	uint8_t *bytes = malloc(len + 1);
 	for (size_t i = 0; i < len; i++)
-		bytes[i] = (uint8_t)draw(256);
+		bytes[i] = (uint8_t)tls_pair_draw(256);
 	return bytes;
 }
 
@@ -338,9 +55,9 @@ static uint8_t *some_bytes(size_t len)
 static void talk(uint64_t seed, uint32_t stingy, size_t piece_max)
 {
 	struct peer peer;
-	random_state = seed;
-	peer_open(&peer);
-	size_t up_len = draw(500000), down_len = draw(500000), up_at = 0;
+	tls_pair_seed = seed;
+	peer_open(&peer, tls);
+	size_t up_len = tls_pair_draw(500000), down_len = tls_pair_draw(500000), up_at = 0;
 	uint8_t *up = some_bytes(up_len), *down = some_bytes(down_len);
 	bool said_end = false;
 	peer.wire.stingy = stingy;
@@ -351,19 +68,19 @@ static void talk(uint64_t seed, uint32_t stingy, size_t piece_max)
 		cr_assert(turn < 3000000, "seed %llu: it does not end", (unsigned long long)seed);
 		cr_assert(peer.above.failure == 0, "seed %llu: %d", (unsigned long long)seed, peer.above.failure);
 		if (len > 30000)
-			len = 1 + draw(30000);
+			len = 1 + tls_pair_draw(30000);
 		if (up_at < up_len && BIO_pending(peer.out) < 100000 &&
 			SSL_write_ex(peer.ssl, up + up_at, len, &written) == 1)
 			up_at += written;
 		if (up_at == up_len && !said_end && SSL_is_init_finished(peer.ssl)) {
-			to_client(&peer); /* else OpenSSL would look for what comes, and throw it away */
+			peer_to_client(&peer); /* else OpenSSL would look for what comes, and throw it away */
 			said_end = SSL_shutdown(peer.ssl) >= 0;
 		}
-		to_server(&peer, 1 + draw((uint32_t)piece_max));
+		peer_to_server(&peer, 1 + tls_pair_draw((uint32_t)piece_max));
 		tls_service(tls);
 		above_turn(&peer.above);
 		wire_turn(&peer.wire);
-		to_client(&peer);
+		peer_to_client(&peer);
 	}
 	cr_assert(peer.received.len == down_len && memcmp(peer.received.data, down, down_len) == 0,
 		"seed %llu: %zu of %zu bytes down", (unsigned long long)seed, peer.received.len, down_len);
@@ -392,9 +109,9 @@ Test(net_tls, few_handshakes_in_a_turn)
 	enum { PEERS = 5 * TLS_HANDSHAKES_PER_TURN };
 	static struct peer peers[PEERS];
 	for (int i = 0; i < PEERS; i++) {
-		peer_open(&peers[i]);
+		peer_open(&peers[i], tls);
 		cr_assert(SSL_do_handshake(peers[i].ssl) == -1);
-		while (to_server(&peers[i], SIZE_MAX))
+		while (peer_to_server(&peers[i], SIZE_MAX))
 			;
 		cr_assert(peers[i].wire.to_client.len == 0, "nothing is done before its turn");
 	}
@@ -412,34 +129,121 @@ Test(net_tls, few_handshakes_in_a_turn)
 	cr_assert(!tls_has_work(tls));
 	/* Who goes while waiting is not touched any more. */
 	struct peer gone;
-	peer_open(&gone);
-	cr_assert(SSL_do_handshake(gone.ssl) == -1 && to_server(&gone, SIZE_MAX) && tls_has_work(tls));
+	peer_open(&gone, tls);
+	cr_assert(SSL_do_handshake(gone.ssl) == -1 && peer_to_server(&gone, SIZE_MAX) && tls_has_work(tls));
 	peer_close(&gone);
 	cr_assert(!tls_has_work(tls));
 	for (int i = 0; i < PEERS; i++)
 		peer_close(&peers[i]);
 }
+static struct peer waiting[3 * TLS_HANDSHAKES_PER_TURN];
 
-static void shake_hands(struct peer *peer)
+static unsigned handshakes_answered(void)
 {
-	for (int i = 0; i < 10 && !SSL_is_init_finished(peer->ssl); i++) {
-		(void)SSL_do_handshake(peer->ssl);
-		while (to_server(peer, SIZE_MAX))
-			;
-		tls_service(tls);
-		to_client(peer);
+	unsigned count = 0;
+	for (size_t i = 0; i < sizeof(waiting) / sizeof(waiting[0]); i++)
+		count += waiting[i].wire.to_client.len > 0;
+	return count;
+}
+
+static unsigned answered_before_read;
+
+static void count_answered(void)
+{
+	answered_before_read = handshakes_answered();
+}
+
+/* Theirs comes in every turn, and first: a handshake can take longer than all that they want. */
+Test(net_tls, who_is_in_does_not_wait_behind_handshakes)
+{
+	enum { COUNT = sizeof(waiting) / sizeof(waiting[0]) };
+	struct peer in;
+	size_t written;
+	peer_open(&in, tls);
+	peer_shake_hands(&in, tls);
+	in.above.calm = in.above.stops = true;
+	for (int i = 0; i < COUNT; i++) {
+		peer_open(&waiting[i], tls);
+		cr_assert(SSL_do_handshake(waiting[i].ssl) == -1 && peer_to_server(&waiting[i], SIZE_MAX));
 	}
-	while (to_server(peer, SIZE_MAX))
+	peer_when_read = count_answered;
+	for (unsigned turn = 0; turn < 3; turn++) {
+		/* It has read the first byte, and nothing more; the second one waits until it reads again. */
+		cr_assert(SSL_write_ex(in.ssl, "x", 1, &written) == 1 && SSL_write_ex(in.ssl, "y", 1, &written) == 1);
+		in.above.room_max = 1;
+		if (!in.above.reads) {
+			in.above.reads = true;
+			cr_assert(in.above.transport->ops->read_start(in.above.transport) == 0);
+		}
+		while (peer_to_server(&in, SIZE_MAX))
+			;
+		cr_assert(in.above.received.len == turn * 2 + 1 && !in.above.reads);
+		in.above.reads = true;
+		cr_assert(in.above.transport->ops->read_start(in.above.transport) == 0);
+		answered_before_read = COUNT;
 		tls_service(tls);
+		cr_assert(in.above.received.len == turn * 2 + 2, "it waits behind handshakes");
+		cr_assert(answered_before_read == turn * TLS_HANDSHAKES_PER_TURN, "they were first");
+		cr_assert(handshakes_answered() == (turn + 1) * TLS_HANDSHAKES_PER_TURN);
+	}
+	for (int i = 0; i < COUNT; i++)
+		peer_close(&waiting[i]);
+	peer_close(&in);
+}
+
+static void ask_for_new_keys(struct peer *peer)
+{
+	size_t written;
+	cr_assert(SSL_key_update(peer->ssl, SSL_KEY_UPDATE_REQUESTED) == 1);
+	cr_assert(SSL_write_ex(peer->ssl, "x", 1, &written) == 1);
+	while (peer_to_server(peer, SIZE_MAX))
+		tls_service(tls);
+}
+
+/* What the socket has, what is encrypted, what is to be encrypted, and the end: in the order in which they were asked
+ * for, with the answers to the client's wish for new keys in between, behind which all is encrypted by those. */
+Test(net_tls, what_waits_to_be_sent_keeps_its_order)
+{
+	enum { LEN = 1000000 };
+	uint8_t *bytes = some_bytes(LEN);
+	struct iovec iov = {bytes, LEN};
+	struct peer peer;
+	peer_open(&peer, tls);
+	peer_shake_hands(&peer, tls);
+	struct transport *transport = peer.above.transport;
+	peer.above.calm = true;
+	peer.wire.stingy = 1; /* takes nothing */
+	cr_assert(transport->ops->try_write(transport, &iov, 1) == 0);
+	peer.above.is_writing = true;
+	peer.above.writing_len = LEN;
+	cr_assert(transport->ops->write(transport, &iov, 1) == 0);
 	tls_service(tls);
+	size_t with_socket = peer.wire.writing.iov_len;
+	cr_assert(peer.wire.is_writing && with_socket > 0 && with_socket < LEN / 2, "it has some of them");
+	for (int i = 0; i < 3; i++)
+		ask_for_new_keys(&peer);
+	cr_assert(peer.above.received.len == 3 && peer.wire.writing.iov_len == with_socket);
+	cr_assert(transport->ops->shutdown(transport) == 0);
+	peer.wire.stingy = 7000;
+	for (unsigned turn = 0; !peer.above.shutdown_told; turn++) {
+		cr_assert(turn < 100000 && peer.above.failure == 0);
+		tls_service(tls);
+		wire_turn(&peer.wire);
+		peer_to_client(&peer);
+		cr_assert(peer.received.len <= LEN && memcmp(peer.received.data, bytes, peer.received.len) == 0);
+		cr_assert(!peer.ended || peer.received.len == LEN, "the end is the last of all");
+	}
+	cr_assert(peer.ended && peer.received.len == LEN && !peer.above.is_writing);
+	free(bytes);
+	peer_close(&peer);
 }
 
 /* It can ask for new keys as often as it likes; each time it is sent some bytes, which it does not take. */
 Test(net_tls, what_a_peer_makes_us_hold_is_bounded)
 {
 	struct peer peer;
-	peer_open(&peer);
-	shake_hands(&peer);
+	peer_open(&peer, tls);
+	peer_shake_hands(&peer, tls);
 	peer.wire.stingy = 1; /* takes nothing */
 	for (int i = 0; i < 50000 && peer.above.failure == 0; i++) {
 		size_t written;
@@ -449,7 +253,7 @@ Test(net_tls, what_a_peer_makes_us_hold_is_bounded)
 			peer.above.reads = true;
 			cr_assert(peer.above.transport->ops->read_start(peer.above.transport) == 0);
 		}
-		while (to_server(&peer, SIZE_MAX))
+		while (peer_to_server(&peer, SIZE_MAX))
 			tls_service(tls);
 		tls_service(tls);
 	}
@@ -462,8 +266,8 @@ Test(net_tls, very_small_records)
 {
 	enum { COUNT = 5 * TLS_RECORDS_PER_TURN + 100 };
 	struct peer peer;
-	peer_open(&peer);
-	shake_hands(&peer);
+	peer_open(&peer, tls);
+	peer_shake_hands(&peer, tls);
 	peer.above.calm = true;
 	for (unsigned i = 0; i < COUNT; i++) {
 		size_t written;
@@ -475,7 +279,7 @@ Test(net_tls, very_small_records)
 	for (; !peer.above.ended; turns++) {
 		size_t before = peer.above.received.len;
 		cr_assert(turns < 100);
-		while (to_server(&peer, SIZE_MAX))
+		while (peer_to_server(&peer, SIZE_MAX))
 			;
 		tls_service(tls);
 		cr_assert(peer.above.received.len - before <= 2 * TLS_RECORDS_PER_TURN, "of two turns");
@@ -493,12 +297,12 @@ Test(net_tls, an_end_that_comes_while_it_does_not_read)
 {
 	struct peer peer;
 	size_t written;
-	peer_open(&peer);
-	shake_hands(&peer);
+	peer_open(&peer, tls);
+	peer_shake_hands(&peer, tls);
 	peer.above.calm = true;
 	cr_assert(SSL_write_ex(peer.ssl, "x", 1, &written) == 1 && SSL_shutdown(peer.ssl) == 0);
 	peer.above.stops = true;
-	while (to_server(&peer, SIZE_MAX))
+	while (peer_to_server(&peer, SIZE_MAX))
 		tls_service(tls);
 	tls_service(tls);
 	cr_assert(peer.above.received.len == 1 && !peer.above.ended);
@@ -528,7 +332,7 @@ Test(net_tls, who_is_refused_can_read_why)
 	static const uint8_t more[10000];
 	for (int ends = 0; ends < 2; ends++) {
 		struct peer peer;
-		peer_open(&peer);
+		peer_open(&peer, tls);
 		feed(&peer, no_hello, sizeof(no_hello));
 		cr_assert(peer.above.failure == 0 && peer.wire.shutdown && peer.wire.reading);
 		cr_assert(peer.wire.to_client.len == 7 && peer.wire.to_client.data[0] == 21, "an alert");
@@ -570,7 +374,7 @@ Test(net_tls, a_hello_that_is_too_long_is_refused)
 		size_t announced = i / 12 == 0 ? 200000 : TLS_HELLO_BYTES_MAX + (i / 12 == 1);
 		bool fits = announced <= TLS_HELLO_BYTES_MAX;
 		struct peer peer;
-		peer_open(&peer);
+		peer_open(&peer, tls);
 		hello[0] = 1;
 		hello[1] = (uint8_t)(announced >> 16);
 		hello[2] = (uint8_t)(announced >> 8);
@@ -591,7 +395,7 @@ Test(net_tls, a_handshake_of_very_many_bytes_is_refused)
 	static uint8_t hello[TLS_HELLO_BYTES_MAX] = {1, 0, 0x40, 0};
 	struct tls_stats stats;
 	struct peer peer;
-	peer_open(&peer);
+	peer_open(&peer, tls);
 	feed_records(&peer, hello, 13000, 1, 1000);
 	cr_assert(!peer.wire.shutdown);
 	feed_records(&peer, hello + 13000, sizeof(hello) - 13000, 1, 1000);
@@ -606,7 +410,7 @@ Test(net_tls, a_handshake_that_is_too_long_ends)
 	struct peer peer;
 	uint8_t *base;
 	size_t len, sent = 0;
-	peer_open(&peer);
+	peer_open(&peer, tls);
 	/* A message of 16 MiB, of which OpenSSL would take as much as it allows. */
 	while (peer.above.failure == 0 && peer.wire.reading && sent < 10000000) {
 		static const uint8_t record[] = {22, 3, 3, 0x3f, 0xff, 1, 0xff, 0xff, 0xff};
