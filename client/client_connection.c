@@ -213,7 +213,7 @@ int ironwal_connect_start(
 		return cerr_unusable(error, true);
 	uint64_t deadline_ns = deadline_in_ms(options.timeout_ms);
 	if (address == NULL)
-		address = getenv("IRONWAL_CONNECT");
+		address = secure_getenv("IRONWAL_CONNECT");
 	if (address == NULL || address[0] == '\0')
 		address = IRONWAL_DEFAULT_ADDRESS;
 	ironwal *connection = connection_new(address, &options);

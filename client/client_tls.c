@@ -87,7 +87,7 @@ static void take_reason(char *text, size_t size)
 
 static const char *file_of(const char *option, const char *variable)
 {
-	const char *path = option != NULL ? option : getenv(variable);
+	const char *path = option != NULL ? option : secure_getenv(variable);
 	return path != NULL && path[0] != '\0' ? path : NULL;
 }
 

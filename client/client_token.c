@@ -68,7 +68,7 @@ int token_load(const struct mem *mem, const ironwal_options *options, char **ret
 		return keep(mem, options->token, len, ret_token, error);
 	}
 	if (file == NULL)
-		file = getenv("IRONWAL_TOKEN_FILE");
+		file = secure_getenv("IRONWAL_TOKEN_FILE");
 	return file != NULL && file[0] != '\0' ? read_file(mem, file, ret_token, error) : 0;
 }
 

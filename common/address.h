@@ -18,7 +18,8 @@
 /* "127.0.0.1:7411", "[::1]:7411"; "?" for other families. */
 void address_format(const struct sockaddr *address, char *text, size_t size);
 
-/* Loopback, or a Unix socket, of which the rights of its file say who may connect. */
+/* Loopback, or a Unix socket, of which the rights of its file say who may connect (one that has no file, an abstract
+ * one, is as loopback: for everyone on this machine). */
 bool address_is_local(const struct sockaddr *address);
 
 /* What keeps strangers out of a server, or lets them in on purpose. */

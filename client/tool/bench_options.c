@@ -241,7 +241,7 @@ static int check(struct bench *bench)
 	if (plan->verify && bench->count != UINT64_MAX && plan_appends(plan) && bench->count > ACKED_RECORDS_MAX)
 		return tool_usage(
 			bench->tool, "--verify can record up to %zu appends, fewer than --count", ACKED_RECORDS_MAX);
-	plan->address = bench->tool->address != NULL ? bench->tool->address : getenv("IRONWAL_CONNECT");
+	plan->address = bench->tool->address != NULL ? bench->tool->address : secure_getenv("IRONWAL_CONNECT");
 	if (plan->address == NULL || plan->address[0] == '\0')
 		plan->address = IRONWAL_DEFAULT_ADDRESS;
 	plan->timeout_ns = UINT64_MAX;

@@ -7,6 +7,7 @@ test_auth_tool.py IRONWALD IRONWAL [CASE...]
 import glob
 import os
 import re
+import shutil
 import sys
 
 import tool_run
@@ -74,6 +75,31 @@ def test_token_file():
             daemon.stopped_well()
             outputs += daemon.stderr()
         check(secret not in outputs and other not in outputs and "two words" not in outputs, "a token was printed")
+
+
+def test_the_environment_of_somebody_else():
+    """A program with more rights than its caller has would read files for it."""
+    if os.getuid() != 0 or Daemon.memory_factor() != 1:
+        raise Skipped("only root can make such a program, and sanitizers are no part of one")
+    with directory() as place:
+        copy = os.path.join(place, "ironwal")
+        shutil.copy(tool_run.IRONWAL, copy)
+        with Daemon(place, "--listen-unix-mode=0666") as daemon:
+            address = "tcp:127.0.0.1:%d" % daemon.tcp[1]
+            fails = run("ping", connect=address, expect=USAGE, IRONWAL_TOKEN_FILE="/none")
+            check("/none" in fails, "for oneself it is looked at: %s", fails)
+            own = tool_run.IRONWAL
+            tool_run.IRONWAL = copy
+            try:
+                os.chown(copy, 54321, 54321)
+                os.chmod(copy, 0o4755)
+                if os.statvfs(place).f_flag & os.ST_NOSUID:
+                    raise Skipped("there are no such programs in " + place)
+                run("ping", connect=address, IRONWAL_TOKEN_FILE="/none")
+                run("bench", "--count", "1", connect=address, IRONWAL_TOKEN_FILE="/none")
+            finally:
+                tool_run.IRONWAL = own
+            daemon.stopped_well()
 
 
 def test_bench_with_a_token():
