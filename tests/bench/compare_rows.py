@@ -68,6 +68,7 @@ def _rows():
               Measurement("everysec", iter_load), 2, 4, "entries_per_second", "XRANGE COUNT 1000")
     yield Row("get-1m", "get at random of 1 M, 64 x 16", Measurement("strict", get_load),
               Measurement("everysec", get_load), 1.0, 2, against="XRANGE id id")
+    yield from _guarded()
     for key in ("1", "16", "64"):
         text, load = APPENDS[key]
         ours, theirs = Measurement("strict", load), Measurement("postgres", load)
@@ -77,6 +78,14 @@ def _rows():
         text, load = APPENDS[key]
         yield Row("disk-" + key, "strict append, " + text, Measurement("strict", load), Measurement("disk", load),
                   against="the disk, %s a sync" % ("1" if key == "1" else load.connections * load.pipeline))
+
+
+def _guarded():
+    for key in ("1", "64", "64x16", "64x16-1k"):
+        text, load = APPENDS[key]
+        for system in ("token", "tls", "tls-token"):
+            yield Row("%s-%s" % (system, key), "%s, %s" % (SYSTEMS[system][2].replace("ironwald ", "strict append "), text),
+                      Measurement(system, load), Measurement("plain", load), against="without")
 
 
 def _shards(name, what, system, load):

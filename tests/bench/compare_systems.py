@@ -6,10 +6,12 @@ A measurement is a system and a load. What cannot be had on this machine is Miss
 import contextlib
 import dataclasses
 import glob
+import hashlib
 import json
 import os
 import pwd
 import random
+import secrets
 import shutil
 import socket
 import subprocess
@@ -22,11 +24,17 @@ CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 # Streams are made, and entries to be read put in, before anything is measured: until then, and with many in flight.
 PREPARE_S = "3600"
 PREPARE_PIPELINE = "64"
+TOKEN_LINE = "sha256:%s bench admin *\n"
 
 # name: (kind, options, for people)
 SYSTEMS = {
     "strict": ("ironwald", ["--sync-mode=strict"], "ironwald strict"),
     "always": ("redis", ["--appendfsync", "always"], "Redis always"),
+    # The same as strict, measured next to the three that follow.
+    "plain": ("ironwald", ["--sync-mode=strict"], "ironwald, neither TLS nor tokens"),
+    "token": ("ironwald", ["--sync-mode=strict"], "ironwald with a token"),
+    "tls": ("ironwald", ["--sync-mode=strict"], "ironwald over TLS"),
+    "tls-token": ("ironwald", ["--sync-mode=strict"], "ironwald over TLS, with a token"),
     "async": ("ironwald", ["--sync-mode=async", "--async-sync-interval=1s"], "ironwald async"),
     "everysec": ("redis", ["--appendfsync", "everysec"], "Redis everysec"),
     "postgres": ("postgres", [], "PostgreSQL"),
@@ -185,6 +193,39 @@ class Server:
         return result
 
 
+def check_guards(arguments, measurement):
+    """Raises Missing."""
+    if measurement.system.startswith("tls") and arguments.transport == "unix":
+        raise Missing("there is no TLS over Unix sockets: --transport tcp")
+    if measurement.system.startswith("tls") and shutil.which("openssl") is None:
+        raise Missing("openssl is not installed, which makes the certificate (Debian: openssl)")
+
+
+def guards(measurement, directory):
+    """What the daemon, and the load, are told of tokens and TLS."""
+    ours, theirs = [], []
+    if measurement.system.endswith("token"):
+        token, line = os.path.join(directory, "token"), os.path.join(directory, "tokens")
+        text = secrets.token_hex(32)
+        for path, content in ((token, text + "\n"), (line, TOKEN_LINE % hashlib.sha256(text.encode()).hexdigest())):
+            with open(path, "w") as out:
+                out.write(content)
+        ours += ["--token-file=" + line]
+        theirs += ["--token-file", token]
+    if measurement.system.startswith("tls"):
+        certificate, key = os.path.join(directory, "certificate"), os.path.join(directory, "key")
+        command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
+                   "-keyout", key, "-out", certificate, "-days", "30", "-subj", "/CN=bench",
+                   "-addext", "subjectAltName=IP:127.0.0.1"]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        if done.returncode != 0:
+            raise Failed("openssl makes no certificate: " + done.stdout.strip())
+        os.chmod(key, 0o600)
+        ours += ["--tls-certificate=" + certificate, "--tls-key=" + key]
+        theirs += ["--tls-ca", certificate]
+    return ours, theirs
+
+
 def server_command(arguments, measurement, directory, unix_path, port):
     kind, options, _ = SYSTEMS[measurement.system]
     if kind == "ironwald":
@@ -204,9 +245,10 @@ def server(arguments, measurement):
     with private_directory(arguments) as directory:
         unix_path = os.path.join(directory, "socket") if arguments.transport == "unix" else None
         port = None if unix_path else free_port()
-        command = server_command(arguments, measurement, directory, unix_path, port)
+        ours, theirs = guards(measurement, directory)
+        command = server_command(arguments, measurement, directory, unix_path, port) + ours
         with process(command, directory, measurement.system, lambda: can_connect(unix_path, port)) as child:
-            where = ["--unix", unix_path] if unix_path else ["--tcp", "127.0.0.1:%d" % port]
+            where = (["--unix", unix_path] if unix_path else ["--tcp", "127.0.0.1:%d" % port]) + theirs
             running = Server(arguments, measurement, child, where)
             running.prepare()
             yield running
@@ -323,6 +365,8 @@ def check_available(arguments, measurement):
     kind = measurement.kind()
     if kind == "redis" and shutil.which(arguments.redis) is None:
         raise Missing("%s is not installed (Debian: redis-server; --redis says which to run)" % arguments.redis)
+    if kind == "ironwald":
+        check_guards(arguments, measurement)
     if kind == "postgres":
         check_postgres(arguments)
     if kind == "sqlite" and not os.access(program(arguments, "sqlite_load"), os.X_OK):

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "client_token.h"
 #include "clock.h"
 #include "options.h"
 #include "probe.h"
@@ -117,6 +118,15 @@ int main(int argc, char **argv)
 	int parsed = options_parse(&options, argc, argv);
 	if (parsed != 0)
 		return parsed > 0 ? 0 : 2;
+	char *token = NULL;
+	ironwal_error *error = ironwal_error_new();
+	if (error == NULL || (!options.redis && token_load(NULL, &options.way, &token, error) != 0)) {
+		fprintf(stderr, "load: %s\n", error != NULL ? ironwal_error_message(error) : "out of memory");
+		ironwal_error_free(error);
+		return 2;
+	}
+	ironwal_error_free(error);
+	options.plan.token = token;
 	const struct target *target = options.redis ? &target_redis : &target_ironwald;
 	atomic_int stop = STOP_NOT;
 	struct fault fault = {0};
@@ -139,5 +149,6 @@ int main(int argc, char **argv)
 	int outcome = traffic != NULL ? run(traffic, &options, target, &facts) : -1;
 	traffic_free(traffic);
 	requests_free(requests);
+	token_free(token);
 	return outcome == 0 && errors_count == 0 ? 0 : 1;
 }

@@ -12,6 +12,8 @@ static const char usage[] =
 	"\n"
 	"  --tcp HOST:PORT        where the server is (127.0.0.1:7411)\n"
 	"  --unix PATH            the same, a Unix socket\n"
+	"  --tls-ca FILE          over TLS; whose certificates are good is in FILE\n"
+	"  --token-file FILE      the token that ironwald asks for\n"
 	"  --redis                speak Redis: XADD key * f PAYLOAD (append), XRANGE (get, iter)\n"
 	"  --mode MODE            append, get or iter (append)\n"
 	"  --connections N        (1)\n"
@@ -53,6 +55,14 @@ static int check(struct load_options *options)
 {
 	struct bench_plan *plan = &options->plan;
 	bool appends = options->mode == BENCH_APPEND;
+	plan->options = &options->way;
+	if (options->way.tls_ca_file != NULL) {
+		if (strncmp(options->address, "tcp:", 4) != 0)
+			return refuse("--tls-ca is for --tcp");
+		memcpy(options->address, "tls:", 4);
+	}
+	if (options->redis && (options->way.tls_ca_file != NULL || options->way.token_file != NULL))
+		return refuse("--tls-ca and --token-file are for ironwald");
 	plan->weights[options->mode] = 1;
 	plan->iter_count = plan->batch_count;
 	uint64_t readable_count = options->prefilled_count > 0 ? options->prefilled_count : options->prefill_count;
@@ -76,6 +86,8 @@ static int check(struct load_options *options)
 enum option_code {
 	OPTION_TCP = OPTION_OWN,
 	OPTION_UNIX,
+	OPTION_TLS_CA,
+	OPTION_TOKEN_FILE,
 	OPTION_REDIS,
 	OPTION_MODE,
 	OPTION_CONNECTIONS,
@@ -99,6 +111,12 @@ static int take(struct load_options *options, int code, const char *name, char *
 		return set_address(options, "tcp", text);
 	case OPTION_UNIX:
 		return set_address(options, "unix", text);
+	case OPTION_TLS_CA:
+		options->way.tls_ca_file = text;
+		return 0;
+	case OPTION_TOKEN_FILE:
+		options->way.token_file = text;
+		return 0;
 	case OPTION_REDIS:
 		options->redis = true;
 		return 0;
@@ -139,6 +157,8 @@ int options_parse(struct load_options *options, int argc, char **argv)
 	static const struct option table[] = {
 		{"tcp", required_argument, NULL, OPTION_TCP},
 		{"unix", required_argument, NULL, OPTION_UNIX},
+		{"tls-ca", required_argument, NULL, OPTION_TLS_CA},
+		{"token-file", required_argument, NULL, OPTION_TOKEN_FILE},
 		{"redis", no_argument, NULL, OPTION_REDIS},
 		{"mode", required_argument, NULL, OPTION_MODE},
 		{"connections", required_argument, NULL, OPTION_CONNECTIONS},
@@ -176,6 +196,7 @@ int options_parse(struct load_options *options, int argc, char **argv)
 		.common = COMMON_DEFAULTS,
 	};
 	int code, index = 0;
+	options->way = (ironwal_options)IRONWAL_OPTIONS_INIT;
 	(void)set_address(options, "tcp", "127.0.0.1:7411");
 	while ((code = getopt_long(argc, argv, "", table, &index)) != -1) {
 		int result = take(options, code, table[index].name, optarg);

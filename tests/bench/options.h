@@ -11,11 +11,13 @@
 #include <stdint.h>
 
 #include "arguments.h"
+#include "ironwal.h"
 #include "plan.h"
 
 struct load_options {
 	struct bench_plan plan;
 	struct common_options common;
+	ironwal_options way; /* plan.options points here */
 	bool redis;
 	enum bench_op mode;
 	uint64_t prefill_count;	  /* for the modes that read */

@@ -3,6 +3,7 @@
 Usage: test_bench_programs.py IRONWALD BUILD_DIRECTORY SOURCE_DIRECTORY [CASE...]"""
 
 import contextlib
+import hashlib
 import json
 import os
 import subprocess
@@ -11,6 +12,7 @@ import time
 
 import harness
 from harness import DEADLINE_S, Daemon, Skipped, check, directory, same
+from tls_peer import Certificates
 
 BUILD = os.path.abspath(sys.argv.pop(2)) if len(sys.argv) > 2 else None
 BENCH = os.path.join(os.path.abspath(sys.argv.pop(2)), "tests", "bench") if len(sys.argv) > 2 else None
@@ -229,6 +231,31 @@ def test_entries_of_an_earlier_run():
         result = load(daemon, "--mode", "get", "--prefilled", 100000, "--count", 500, "--duration", 60, status=FAILED)
         check(result["errors"] > 0, "what is not there was read: %r", result)
         check("--prefilled is for" in load(daemon, "--prefilled", 10, status=USAGE), "appends do not read")
+
+
+def test_tokens_and_tls():
+    """By the load itself, and as rows of compare, which make their own."""
+    with directory() as place:
+        certificates = Certificates(place)
+        tokens, token = os.path.join(place, "tokens"), os.path.join(place, "token")
+        with open(tokens, "w") as lines, open(token, "w") as own:
+            own.write("x" * 40 + "\n")
+            lines.write("sha256:%s bench append *\n" % hashlib.sha256(b"x" * 40).hexdigest())
+        with Daemon(place, "--token-file=" + tokens, *certificates.options()) as daemon:
+            ca, shown = ["--tls-ca", certificates.path("ca")], ["--token-file", token]
+            sane(load(daemon, *ca, *shown, "--count", 50, "--pipeline", 5, "--duration", 60))
+            check("token" in load(daemon, *ca, "--count", 1, status=FAILED), "it is asked for a token")
+            check("certificate" in load(daemon, "--tls-ca", certificates.path("other"), *shown, "--count", 1, status=FAILED),
+                  "whose certificate it is")
+            load(daemon, *shown, "--count", 1, status=FAILED)
+            load(daemon, *ca, "--token-file", "/none", status=USAGE)
+            load(daemon, *ca, "--redis", status=USAGE)
+    with emptied() as place:
+        out, _ = script("compare", "--rows", "token-1,tls-1,tls-token-1", "--rounds", 1, "--seconds", 0.05, "--warmup", 0,
+                        "--dir", place, "--json", "-")
+        found = json.loads(out)
+        same([row["name"] for row in found["rows"]], ["token-1", "tls-1", "tls-token-1"], "rows")
+        same(len(found["results"]), 4, "each measured once")
 
 
 # ---- the engine without sockets ----
