@@ -169,7 +169,7 @@ static void decrypt(struct tls_conn *conn)
 		}
 		size_t count = gather(conn, base, len, &status);
 		/* Now, as the next operation of any connection takes it away. */
-		if (status != SSL_ERROR_NONE)
+		if (status == SSL_ERROR_SSL || status == SSL_ERROR_SYSCALL)
 			tls_reason(reason, sizeof(reason));
 		if (count > 0)
 			conn->base.events->read_cb((ssize_t)count, conn->base.arg);
