@@ -122,6 +122,7 @@ int writer_settle(struct writer *writer, struct error *err)
 		for (struct stream *stream = writer->engine->table.buckets[i]; stream; stream = stream->table_next)
 			if (stream->writer == writer)
 				tail_end(&stream->tail);
+	writer->held_due_ns = 0; /* the keeper has gone, and what is held goes into its files here */
 	if (atomic_load(&writer->failed))
 		return error_set_io(err, writer->failed_errno, "writer stopped earlier:", writer->stats.failed_reason);
 	tail_trim_all(writer);
