@@ -260,6 +260,7 @@ void engine_complete(struct engine *engine, struct op *first, struct op *last)
 	*engine->done_last = first;
 	engine->done_last = &last->next;
 	last->next = NULL;
+	atomic_store_explicit(&engine->has_done, true, memory_order_release);
 	pthread_mutex_unlock(&engine->done_lock);
 	if (was_empty && engine->hooks.notify_cb)
 		engine->hooks.notify_cb(engine->hooks.notify_arg);
@@ -327,6 +328,7 @@ struct op *engine_take(struct engine *engine)
 	struct op *op = engine->done_first;
 	engine->done_first = NULL;
 	engine->done_last = &engine->done_first;
+	atomic_store_explicit(&engine->has_done, false, memory_order_relaxed);
 	pthread_mutex_unlock(&engine->done_lock);
 	struct op *first = NULL, **last = &first;
 	while (op) {
@@ -348,9 +350,22 @@ struct op *engine_take(struct engine *engine)
 	return first;
 }
 
+bool engine_has_done(struct engine *engine)
+{
+	return atomic_load_explicit(&engine->has_done, memory_order_acquire);
+}
+
 bool engine_idle(struct engine *engine)
 {
 	return engine->ops_held == 0;
+}
+
+uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
+{
+	*ret_writers = 0;
+	for (uint32_t i = 0; i < engine->writer_count && engine->ops_held > 0; i++)
+		*ret_writers += atomic_load_explicit(&engine->writers[i]->queued, memory_order_relaxed) > 0;
+	return engine->ops_held;
 }
 
 void engine_set_max_streams(struct engine *engine, uint64_t max_streams)

@@ -140,8 +140,13 @@ void engine_kick(struct engine *engine);
  * stream_view shows include them. */
 struct op *engine_take(struct engine *engine);
 
+/* [any] Whether engine_take would give any. */
+bool engine_has_done(struct engine *engine);
+
 /* [loop] True if no op is held by the engine. */
 bool engine_idle(struct engine *engine);
+/* [loop] How many are. *ret_writers: at how many writers, as far as can be told. */
+uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers);
 
 /* [loop] Holds for streams that are made from here on; those that are there stay. */
 void engine_set_max_streams(struct engine *engine, uint64_t max_streams);

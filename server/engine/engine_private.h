@@ -56,6 +56,7 @@ struct engine {
 	/* completions, from writers to the loop */
 	pthread_mutex_t done_lock;
 	struct op *done_first, **done_last;
+	atomic_bool has_done; /* done_first is not NULL, for a look without the lock */
 
 	/* idle readers */
 	pthread_mutex_t readers_lock;

@@ -74,12 +74,9 @@ static void set_expiry(struct server *server)
 	uv_timer_start(&server->expiry, on_expiry, left_ns / NS_PER_MS + 1, 0);
 }
 
-static void on_wake(uv_async_t *async)
+static void take_completions(struct server *server)
 {
-	struct server *server = async->data;
 	struct net *net = &server->net;
-	if (net->engine == NULL) /* woken while it was being opened */
-		return;
 	unsigned count = 0;
 	net->completing = true;
 	for (struct op *op = engine_take(net->engine), *next; op != NULL; op = next) {
@@ -91,6 +88,25 @@ static void on_wake(uv_async_t *async)
 		op->done_cb(op);
 	}
 	net->completing = false;
+}
+
+static void on_wake(uv_async_t *async)
+{
+	struct server *server = async->data;
+	if (server->net.engine != NULL) /* else woken while it was being opened */
+		take_completions(server);
+}
+
+/* Whether the loop stays awake for what the writers are about to answer. */
+static bool spins(struct server *server)
+{
+	struct net *net = &server->net;
+	uint32_t writers;
+	uint64_t ops = engine_held_ops(net->engine, &writers);
+	bool spin = spin_go_on(&server->spin, ops, writers, conn_group_now_ns(net->conns), clock_now_ns());
+	spin_set_awake(&server->spin, spin);
+	atomic_thread_fence(memory_order_seq_cst);
+	return spin || engine_has_done(net->engine);
 }
 
 static void on_busy(uv_idle_t *idle)
@@ -105,13 +121,16 @@ static void on_turn(uv_prepare_t *prepare)
 	struct net *net = &server->net;
 	if (net->tls != NULL)
 		tls_service(net->tls);
+	if (engine_has_done(net->engine))
+		take_completions(server);
 	engine_kick(net->engine);
 	bool more = waiters_run(net->waiters);
 	reads_go_on(net);
 	more |= conn_group_service(net->conns);
 	more |= reads_may_go_on(net); /* also as answers went out just now */
 	engine_kick(net->engine);     /* requests that were held back until now */
-	if (more || (net->tls != NULL && tls_has_work(net->tls)))
+	more |= net->tls != NULL && tls_has_work(net->tls);
+	if (spins(server) || more)
 		uv_idle_start(&server->busy, on_busy);
 	else
 		uv_idle_stop(&server->busy);
@@ -347,6 +366,7 @@ static int open_handles(struct server *server, struct error *err)
 	uv_timer_init(loop, &server->expiry);
 	server->wake.data = server->turn.data = server->tick.data = server->expiry.data = server;
 	server->expiry_ns = UINT64_MAX;
+	spin_init(&server->spin);
 	server->handles_open = true;
 	return 0;
 }
@@ -374,7 +394,9 @@ int server_new(const struct server_options *options, struct server **ret_server,
 static void notify(void *arg)
 {
 	struct server *server = arg;
-	uv_async_send(&server->wake);
+	atomic_thread_fence(memory_order_seq_cst);
+	if (!spin_awake(&server->spin))
+		uv_async_send(&server->wake);
 }
 
 void server_hooks(struct server *server, struct engine_hooks *hooks)

@@ -14,6 +14,7 @@
 #include "metrics.h"
 #include "net.h"
 #include "server.h"
+#include "spin.h"
 
 /* Connections over max_connections that are being told so. */
 #define REFUSED_MAX 8
@@ -28,6 +29,7 @@ struct server {
 	uv_async_t wake;	 /* the engine has completions */
 	uv_prepare_t turn;	 /* once per loop turn, before it waits */
 	uv_idle_t busy;		 /* active while the next turn must not wait */
+	struct spin spin;
 	uv_timer_t tick;	 /* timeouts of connections */
 	uv_timer_t expiry;	 /* the next waiting iter */
 	uint64_t expiry_ns;	 /* what it is set to; UINT64_MAX: not set */

@@ -261,6 +261,20 @@ struct op *engine_take(struct engine *engine)
 	return done;
 }
 
+bool engine_has_done(struct engine *engine)
+{
+	pthread_mutex_lock(&engine->lock);
+	bool has_done = engine->done != NULL;
+	pthread_mutex_unlock(&engine->lock);
+	return has_done;
+}
+
+uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
+{
+	*ret_writers = 1;
+	return engine_idle(engine) ? 0 : 2;
+}
+
 bool engine_idle(struct engine *engine)
 {
 	pthread_mutex_lock(&engine->lock);
