@@ -26,6 +26,7 @@ static uint32_t writers_wanted(const struct engine *engine)
 	long cores = engine->hooks.no_threads ? WRITERS_MAX : sysconf(_SC_NPROCESSORS_ONLN);
 	uint32_t most = cores > (long)WRITERS_MAX / 2 ? WRITERS_MAX : 2 * (uint32_t)(cores > 1 ? cores : 1);
 	most = most > WRITERS_LEAST ? most : WRITERS_LEAST;
+	most = engine->options.max_writers < most ? engine->options.max_writers : most;
 	return engine->options.shard_count < most ? engine->options.shard_count : most;
 }
 

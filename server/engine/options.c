@@ -15,6 +15,7 @@ void engine_options_default(struct engine_options *options)
 		.on_corruption = ON_CORRUPTION_ERROR,
 		.min_compression_size = UINT64_C(1) << 10,
 		.shard_count = 4,
+		.max_writers = 16,
 		.async_sync_interval_ns = UINT64_C(1000000000),
 		.max_streams = UINT64_C(1000000),
 		.max_entry_bytes = (UINT64_C(16) << 20) - 1024,

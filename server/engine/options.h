@@ -28,6 +28,7 @@ struct engine_options {
 	enum corruption_policy on_corruption;
 	uint64_t min_compression_size;	 /* raw bytes of a block below which it is stored as it is */
 	uint32_t shard_count;		 /* 1 to 65535, fixed when the directory is made */
+	uint32_t max_writers;		 /* writer threads, 1 to 16; a start may have another number than the last */
 	uint64_t async_sync_interval_ns; /* 0: never by time */
 	uint64_t max_streams;
 	uint64_t max_entry_bytes; /* the largest entry that an append may hold */

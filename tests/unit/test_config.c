@@ -110,6 +110,7 @@ Test(config, defaults_are_those_of_the_engine)
 	cr_assert(config.engine.on_corruption == engine.on_corruption, "on_corruption");
 	cr_assert(config.engine.min_compression_size == engine.min_compression_size, "min_compression_size");
 	cr_assert(config.engine.shard_count == engine.shard_count, "shard_count");
+	cr_assert(config.engine.max_writers == engine.max_writers, "max_writers");
 	cr_assert(config.engine.async_sync_interval_ns == engine.async_sync_interval_ns, "async_sync_interval");
 	cr_assert(config.engine.max_streams == engine.max_streams, "max_streams");
 	cr_assert(config.engine.max_entry_bytes == engine.max_entry_bytes, "max_entry_bytes");

@@ -101,6 +101,33 @@ OPTIONS_TEST(sync_makes_one_stream_or_all_durable)
 	}
 }
 
+/* What one writer's streams write together is one sync of its journal; each writer has a sync of its own. */
+OPTIONS_TEST(there_are_no_more_writers_than_told)
+{
+	f.options.shard_count = 8;
+	for (unsigned most = 1; most <= 8; most *= 2) {
+		f.options.max_writers = most;
+		fixture_open(&f);
+		cr_assert(fixture_stats(&f).writer_count == most);
+		cr_assert(fixture_add_to_many(&f, "s%u", 100, most) == 0);
+		uint64_t syncs = 0;
+		for (unsigned i = 0; i < most; i++)
+			syncs += fixture_writer(&f, i).journal_syncs;
+		cr_assert(syncs == most, "%lu", (unsigned long)syncs);
+		/* Another number of them finds everything, after a crash, too. */
+		if (most == 2)
+			fixture_power_cut(&f, SIM_LOSE_ALL);
+		else
+			fixture_close(&f);
+	}
+	fixture_open(&f);
+	for (unsigned i = 0; i < 100; i++) {
+		char name[8];
+		snprintf(name, sizeof(name), "s%u", i);
+		cr_assert(fixture_info(&f, name).end == 4);
+	}
+}
+
 OPTIONS_TEST(the_interval_bounds_what_is_not_durable)
 {
 	f.options.sync_mode = SYNC_ASYNC;
