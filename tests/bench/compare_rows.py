@@ -62,11 +62,9 @@ def _rows():
     for key, (text, load) in {**APPENDS, "batch-16": ("batches of 100, 16 connections", BATCH)}.items():
         yield _shards("shards-" + key, "strict, 16 shards, " + text, "strict", load)
     yield _shards("shards-async-64x16", "async, 16 shards, 64 x 16", "async", DEEP)
-    one = _shards("one-writer-64x16", "strict, 16 shards, 64 x 16, max_writers = 1", "strict", DEEP)
-    yield dataclasses.replace(one, ours=dataclasses.replace(one.ours, writers=1))
-    many = Measurement("strict", dataclasses.replace(DEEP, streams=STREAMS), writers=1)
-    yield Row("one-writer-10k", "strict, 64 x 16, 10,000 streams, max_writers = 1", many,
-              Measurement("strict", DEEP), 0.3, 0.7, against="one stream")
+    shards = Measurement("strict", dataclasses.replace(DEEP, keys=KEYS), shards=16)
+    yield Row("one-writer-64x16", "strict, 16 shards, 64 x 16, max_writers = 1",
+              dataclasses.replace(shards, writers=1), shards, against="4 writers")
     iter_load = Load(1, 1, mode="iter", batch=1000, prefilled=READ_ENTRIES)
     get_load = Load(64, 16, mode="get", prefilled=READ_ENTRIES)
     yield Row("iter-1m", "iter of 1 M entries, 1000 each", Measurement("strict", iter_load),
