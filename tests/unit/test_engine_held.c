@@ -39,6 +39,13 @@ static void check_rounds(struct fixture *fixture, unsigned count)
 	}
 }
 
+static void check_after_power_cut(struct fixture *fixture, unsigned count)
+{
+	fixture_power_cut(fixture, SIM_LOSE_ALL);
+	fixture_open(fixture);
+	check_rounds(fixture, count);
+}
+
 static uint64_t held_bytes(struct fixture *fixture)
 {
 	return fixture_writer(fixture, 0).held_bytes;
@@ -128,9 +135,7 @@ Test(engine_held, a_group_of_its_own_and_a_full_segment_write_it)
 	add_rounds(&fixture, 5, 19);
 	check_rounds(&fixture, 19);
 	cr_assert(fixture_writer(&fixture, 0).rotations == 3 * STREAMS);
-	fixture_power_cut(&fixture, SIM_LOSE_ALL);
-	fixture_open(&fixture);
-	check_rounds(&fixture, 19);
+	check_after_power_cut(&fixture, 19);
 	fixture_free(&fixture);
 }
 
@@ -151,9 +156,7 @@ Test(engine_held, without_room_for_the_journal_nothing_is_there_twice)
 	cr_assert(sim_read_file(fixture.io, path, tail->written, &behind, 1) != 0 || behind == 0);
 	add_rounds(&fixture, 5, 6);
 	check_rounds(&fixture, 6);
-	fixture_power_cut(&fixture, SIM_LOSE_ALL);
-	fixture_open(&fixture);
-	check_rounds(&fixture, 6);
+	check_after_power_cut(&fixture, 6);
 	fixture_free(&fixture);
 }
 
@@ -171,9 +174,7 @@ Test(engine_held, a_full_segment_that_cannot_be_written_stays)
 	cr_assert(fixture_add(&fixture, "s0", 6) == 5);
 	add_rounds(&fixture, 7, 8);
 	check_rounds(&fixture, 8);
-	fixture_power_cut(&fixture, SIM_LOSE_ALL);
-	fixture_open(&fixture);
-	check_rounds(&fixture, 8);
+	check_after_power_cut(&fixture, 8);
 	sim_fail_at(fixture.io, 1, EIO, SIM_BIT(SIM_PWRITE));
 	for (unsigned number = 9; !fixture_writer(&fixture, 0).failed; number++) {
 		cr_assert(number < 20);
@@ -225,9 +226,7 @@ static void fail_in_checkpoint(unsigned number, uint64_t nth, int os_errno)
 		cr_assert(fixture_writer(&fixture, 0).failed && answer.code == ERR_IO);
 		cr_assert(sim_count(fixture.io, SIM_SYNC_ALL) == syncs, "write %lu", (unsigned long)nth);
 	}
-	fixture_power_cut(&fixture, SIM_LOSE_ALL);
-	fixture_open(&fixture);
-	check_rounds(&fixture, done);
+	check_after_power_cut(&fixture, done);
 	fixture_free(&fixture);
 }
 
@@ -290,9 +289,7 @@ Test(engine_held, what_is_not_published_is_not_written)
 	}
 	add_rounds(&fixture, 5, 6);
 	check_rounds(&fixture, 6);
-	fixture_power_cut(&fixture, SIM_LOSE_ALL);
-	fixture_open(&fixture);
-	check_rounds(&fixture, 6);
+	check_after_power_cut(&fixture, 6);
 	fixture_free(&fixture);
 }
 
