@@ -51,7 +51,7 @@ static int write_in_place(struct writer *writer, struct plan *plan, bool *ret_tr
 	iov_count += plan_iov(writer, plan, iov + iov_count);
 	iov_count += pad_page(tail, plan->frame_offset + plan->built.total_bytes, &iov[iov_count]);
 	r = io->ops->pwritev(file, iov, iov_count, offset);
-	if (r == 0)
+	if (r == 0 && held)
 		held_done(writer, plan->stream);
 	held_unref(held);
 	if (r == -ENOSPC || r == -EDQUOT) {
@@ -220,18 +220,17 @@ static enum chore_result run_keeping(struct chore *chore)
 	return CHORE_DONE;
 }
 
-static struct keeping *new_keeping(struct writer *writer, bool checkpoint)
+static struct keeping *new_keeping(struct writer *writer, uint64_t generation, bool checkpoint)
 {
 	struct keeping *keeping = malloc(sizeof(*keeping));
 	if (keeping)
-		*keeping =
-			(struct keeping){{run_keeping, NULL}, writer, journal_generation(writer->journal), checkpoint};
+		*keeping = (struct keeping){{run_keeping, NULL}, writer, generation, checkpoint};
 	return keeping;
 }
 
 void group_write_idle(struct writer *writer)
 {
-	struct keeping *keeping = new_keeping(writer, false);
+	struct keeping *keeping = new_keeping(writer, journal_generation(writer->journal), false);
 	writer->held_due_ns = 0;
 	if (keeping)
 		chores_add(writer->engine->keeper, &keeping->chore);
@@ -240,14 +239,12 @@ void group_write_idle(struct writer *writer)
 /* The last checkpoint found no descriptor, or no room. */
 static void checkpoint_again(struct writer *writer)
 {
-	if (!atomic_exchange(&writer->checkpoint_again, false))
+	if (!atomic_load(&writer->checkpoint_again))
 		return;
-	struct keeping *keeping = new_keeping(writer, true);
-	if (!keeping) {
-		atomic_store(&writer->checkpoint_again, true);
+	struct keeping *keeping = new_keeping(writer, journal_generation(writer->journal) - 1, true);
+	if (!keeping)
 		return;
-	}
-	keeping->generation--;
+	atomic_store(&writer->checkpoint_again, false);
 	chores_add(writer->engine->keeper, &keeping->chore);
 }
 
@@ -268,7 +265,7 @@ static int journal_make_room(struct writer *writer)
 	int r = journal_unsynced(journal) ? writer_journal_sync(writer) : 0;
 	if (r != 0)
 		return fail_with(writer, r, "sync of the journal", NULL);
-	struct keeping *keeping = new_keeping(writer, true);
+	struct keeping *keeping = new_keeping(writer, journal_generation(journal), true);
 	if (!keeping)
 		return -ENOMEM;
 	(void)journal_switch(journal);

@@ -59,44 +59,42 @@ static void drop(struct writer *writer, struct held *held)
 	held_unref(held);
 }
 
-static struct held *begin(struct writer *writer, struct segment *segment, uint64_t offset, uint32_t bytes)
+/* Takes the place of what the segment holds. The capacity is that, doubled until there is room. */
+static struct held *allocate(struct segment *segment, uint64_t from, uint64_t generation, uint32_t cap, uint32_t bytes)
 {
-	uint32_t cap = CAP_MIN;
 	while (cap < bytes)
 		cap *= 2;
 	struct held *held = malloc(sizeof(*held) + cap);
 	if (!held)
 		return NULL;
-	*held = (struct held){
-		.segment = segment, .generation = journal_generation(writer->journal), .from = offset, .cap = cap};
+	*held = (struct held){.segment = segment, .generation = generation, .from = from, .cap = cap};
 	atomic_init(&held->refs, 1);
-	list_push(writer, held);
 	segment->held = held;
+	return held;
+}
+
+static struct held *begin(struct writer *writer, struct segment *segment, uint64_t offset, uint32_t bytes)
+{
+	struct held *held = allocate(segment, offset, journal_generation(writer->journal), CAP_MIN, bytes);
+	if (held)
+		list_push(writer, held);
 	return held;
 }
 
 /* Readers may be in the old one: a new one takes its place, without what the file has by now. */
 static struct held *grow(struct writer *writer, struct held *old, uint32_t bytes)
 {
-	uint32_t kept = old->len - old->in_place, cap = old->cap;
-	while (cap < kept + bytes)
-		cap *= 2;
-	struct held *held = malloc(sizeof(*held) + cap);
+	uint32_t kept = old->len - old->in_place;
+	struct held *held = allocate(old->segment, old->from + old->in_place, old->generation, old->cap, kept + bytes);
 	if (!held)
 		return NULL;
-	*held = (struct held){.prev = old->prev,
-		.next = old->next,
-		.segment = old->segment,
-		.generation = old->generation,
-		.from = old->from + old->in_place,
-		.len = kept,
-		.cap = cap};
-	atomic_init(&held->refs, 1);
+	held->prev = old->prev;
+	held->next = old->next;
+	held->len = kept;
 	memcpy(held->bytes, old->bytes + old->in_place, kept);
 	count(writer, -(int64_t)old->in_place);
 	*(held->prev ? &held->prev->next : &writer->held_first) = held;
 	*(held->next ? &held->next->prev : &writer->held_last) = held;
-	held->segment->held = held;
 	held_unref(old);
 	return held;
 }
@@ -159,7 +157,7 @@ struct held *held_rest(struct writer *writer, struct stream *stream, struct iove
 void held_done(struct writer *writer, struct stream *stream)
 {
 	pthread_mutex_lock(&writer->list_lock);
-	if (stream->tail.segment->held)
+	if (stream->tail.segment->held) /* else the keeper was there meanwhile */
 		drop(writer, stream->tail.segment->held);
 	pthread_mutex_unlock(&writer->list_lock);
 }
@@ -222,7 +220,7 @@ int held_write_all(struct writer *writer, uint64_t generation)
 		uint64_t from = held->from + held->in_place, end = segment->data_end;
 		struct iovec iov = {held->bytes + held->in_place, end > from ? (size_t)(end - from) : 0};
 		segment_ref(segment);
-		atomic_fetch_add_explicit(&held->refs, 1, memory_order_relaxed);
+		(void)held_of(segment);
 		pthread_mutex_unlock(&writer->list_lock);
 		if (iov.iov_len > 0)
 			r = write_bytes(writer, segment, &iov, from);
