@@ -105,7 +105,6 @@ static bool spins(struct server *server)
 	uint64_t ops = engine_held_ops(net->engine, &writers);
 	bool spin = spin_go_on(&server->spin, ops, writers, conn_group_now_ns(net->conns), clock_now_ns());
 	spin_set_awake(&server->spin, spin);
-	atomic_thread_fence(memory_order_seq_cst);
 	return spin || engine_has_done(net->engine);
 }
 
@@ -394,7 +393,6 @@ int server_new(const struct server_options *options, struct server **ret_server,
 static void notify(void *arg)
 {
 	struct server *server = arg;
-	atomic_thread_fence(memory_order_seq_cst);
 	if (!spin_awake(&server->spin))
 		uv_async_send(&server->wake);
 }

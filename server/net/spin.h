@@ -35,17 +35,22 @@ void spin_init(struct spin *spin);
  * bytes or completions came last. */
 bool spin_go_on(struct spin *spin, uint64_t ops, uint32_t writers, uint64_t happened_ns, uint64_t now_ns);
 
-/* [any] Behind a full barrier on the caller's side, as after an unlock and a fence. */
+/* Each side says its own first, and then looks at the other's: a fence in between, on both, so that one of them sees
+ * it.
+ */
+
+/* [any] Whether the loop will find, by itself, what the caller has made ready for it. */
 static inline bool spin_awake(const struct spin *spin)
 {
-	return atomic_load_explicit(&spin->awake, memory_order_seq_cst);
+	atomic_thread_fence(memory_order_seq_cst);
+	return atomic_load_explicit(&spin->awake, memory_order_relaxed);
 }
 
 /* The loop sleeps next, or does not. After `false` it has to look once more for what came before that was known. */
 static inline void spin_set_awake(struct spin *spin, bool awake)
 {
-	if (atomic_load_explicit(&spin->awake, memory_order_relaxed) != awake)
-		atomic_store_explicit(&spin->awake, awake, memory_order_seq_cst);
+	atomic_store_explicit(&spin->awake, awake, memory_order_relaxed);
+	atomic_thread_fence(memory_order_seq_cst);
 }
 
 #endif
