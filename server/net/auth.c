@@ -92,6 +92,9 @@ const struct token *auth_again(const struct auth *auth, const struct token *toke
 
 void auth_get_stats(const struct auth *auth, struct auth_stats *ret_stats)
 {
+	*ret_stats = (struct auth_stats){0};
+	if (auth == NULL)
+		return;
 	*ret_stats = (struct auth_stats){
 		.tokens = token_set_count(auth->set),
 		.wrong_tokens = auth->wrong_tokens,

@@ -39,6 +39,7 @@ struct token_set *auth_replace(struct auth *auth, struct token_set *set);
 /* What the token is now. NULL: it is not valid any more, or is not what it was. */
 const struct token *auth_again(const struct auth *auth, const struct token *token);
 
+/* auth NULL: there are no tokens, and all is 0. */
 void auth_get_stats(const struct auth *auth, struct auth_stats *ret_stats);
 
 #endif

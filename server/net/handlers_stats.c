@@ -126,15 +126,12 @@ static void write_connections(struct mp_writer *writer, const struct net *net)
 	write_row_map(writer, "connections", rows, COUNT_OF(rows));
 }
 
-/* Without tokens, or TLS, the counts are 0. */
 static void write_access(struct mp_writer *writer, const struct net *net)
 {
-	struct auth_stats stats = {0};
-	struct tls_stats tls = {0};
-	if (net->auth != NULL)
-		auth_get_stats(net->auth, &stats);
-	if (net->tls != NULL)
-		tls_get_stats(net->tls, &tls);
+	struct auth_stats stats;
+	struct tls_stats tls;
+	auth_get_stats(net->auth, &stats);
+	tls_get_stats(net->tls, &tls);
 	const struct row rows[] = {
 		{"tokens", stats.tokens},
 		{"wrong_tokens", stats.wrong_tokens},

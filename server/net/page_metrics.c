@@ -106,12 +106,10 @@ static void put_connections(struct metrics_text *text, const struct net *net)
 
 static void put_access(struct metrics_text *text, const struct net *net)
 {
-	struct auth_stats stats = {0};
-	struct tls_stats tls = {0};
-	if (net->auth != NULL)
-		auth_get_stats(net->auth, &stats);
-	if (net->tls != NULL)
-		tls_get_stats(net->tls, &tls);
+	struct auth_stats stats;
+	struct tls_stats tls;
+	auth_get_stats(net->auth, &stats);
+	tls_get_stats(net->tls, &tls);
 	const struct row rows[] = {
 		{"ironwald_tokens", METRIC_GAUGE, stats.tokens, "Tokens of token_file."},
 		{"ironwald_wrong_tokens_total", METRIC_COUNTER, stats.wrong_tokens, "Tokens that were not right."},

@@ -214,7 +214,7 @@ void tls_replace(struct tls *tls, SSL_CTX *context)
 
 void tls_get_stats(const struct tls *tls, struct tls_stats *ret_stats)
 {
-	*ret_stats = tls->stats;
+	*ret_stats = tls != NULL ? tls->stats : (struct tls_stats){0};
 }
 
 /* ---- the queue ---- */

@@ -45,6 +45,7 @@ void tls_service(struct tls *tls);
 /* There is more to do for it in the next turn, which must not wait for events. */
 bool tls_has_work(const struct tls *tls);
 
+/* tls NULL: there is none, and all is 0. */
 void tls_get_stats(const struct tls *tls, struct tls_stats *ret_stats);
 
 /* A transport that speaks TLS over another one, which it takes. NULL: out of memory, and the other one is closed. */
