@@ -97,10 +97,8 @@ static int append_one(struct tool *tool, const struct append_job *job, const voi
 	if (tool->json) {
 		struct json *json = json_new();
 		json_map(json);
-		json_key(json, "id");
-		json_u64(json, result.first);
-		json_key(json, "durable");
-		json_bool(json, result.durable);
+		json_put_u64(json, "id", result.first);
+		json_put_bool(json, "durable", result.durable);
 		json_map_end(json);
 		json_line(json);
 		json_free(json);

@@ -33,16 +33,12 @@ static void print_range(const struct tool *tool, const ironwal_shard_range *rang
 		struct json *json = json_new();
 		json_map(json);
 		if (by_key) {
-			json_key(json, "shard");
-			json_u64(json, range->shard);
+			json_put_u64(json, "shard", range->shard);
 		}
-		json_key(json, "first");
-		json_u64(json, range->first);
-		json_key(json, "end");
-		json_u64(json, range->end);
+		json_put_u64(json, "first", range->first);
+		json_put_u64(json, "end", range->end);
 		if (!by_key) {
-			json_key(json, "durable");
-			json_bool(json, durable);
+			json_put_bool(json, "durable", durable);
 		}
 		json_map_end(json);
 		json_line(json);

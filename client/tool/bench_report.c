@@ -132,59 +132,35 @@ static void print_table(const struct bench *bench)
 
 /* ---- JSON ---- */
 
-static void put_u64(struct json *json, const char *key, uint64_t value)
-{
-	json_key(json, key);
-	json_u64(json, value);
-}
-
-static void put_double(struct json *json, const char *key, double value)
-{
-	json_key(json, key);
-	json_double(json, value);
-}
-
-static void put_bool(struct json *json, const char *key, bool value)
-{
-	json_key(json, key);
-	json_bool(json, value);
-}
-
-static void put_str(struct json *json, const char *key, const char *value)
-{
-	json_key(json, key);
-	json_str(json, value);
-}
-
 static void put_parameters(struct json *json, const struct bench *bench)
 {
 	const struct bench_plan *plan = &bench->plan;
 	json_key(json, "parameters");
 	json_map(json);
-	put_str(json, "address", plan->address);
-	put_u64(json, "connections", plan->connections_count);
-	put_u64(json, "pipeline", plan->pipeline);
-	put_u64(json, "threads", plan->threads_count);
-	put_u64(json, "payload_bytes", plan->payload_bytes);
-	put_u64(json, "batch", plan->batch_count);
-	put_bool(json, "random", plan->random);
-	put_bool(json, "sync", plan->sync);
-	put_u64(json, plan->by_key ? "keys" : "streams", plan->names_count);
-	put_str(json, "prefix", plan->prefix);
+	json_put_str(json, "address", plan->address);
+	json_put_u64(json, "connections", plan->connections_count);
+	json_put_u64(json, "pipeline", plan->pipeline);
+	json_put_u64(json, "threads", plan->threads_count);
+	json_put_u64(json, "payload_bytes", plan->payload_bytes);
+	json_put_u64(json, "batch", plan->batch_count);
+	json_put_bool(json, "random", plan->random);
+	json_put_bool(json, "sync", plan->sync);
+	json_put_u64(json, plan->by_key ? "keys" : "streams", plan->names_count);
+	json_put_str(json, "prefix", plan->prefix);
 	json_key(json, "mix");
 	json_map(json);
 	for (int op = 0; op < BENCH_MIXED_OPS; op++)
-		put_u64(json, bench_op_name((enum bench_op)op), plan->weights[op]);
+		json_put_u64(json, bench_op_name((enum bench_op)op), plan->weights[op]);
 	json_map_end(json);
-	put_u64(json, "iter_count", plan->iter_count);
-	put_u64(json, "prefill", plan->prefill_count);
+	json_put_u64(json, "iter_count", plan->iter_count);
+	json_put_u64(json, "prefill", plan->prefill_count);
 	if (bench->count != UINT64_MAX)
-		put_u64(json, "count", bench->count);
+		json_put_u64(json, "count", bench->count);
 	if (bench->duration_ns != UINT64_MAX)
-		put_double(json, "duration_seconds", (double)bench->duration_ns / 1e9);
-	put_double(json, "warmup_seconds", (double)bench->warmup_ns / 1e9);
-	put_bool(json, "verify", plan->verify);
-	put_u64(json, "seed", plan->seed);
+		json_put_double(json, "duration_seconds", (double)bench->duration_ns / 1e9);
+	json_put_double(json, "warmup_seconds", (double)bench->warmup_ns / 1e9);
+	json_put_bool(json, "verify", plan->verify);
+	json_put_u64(json, "seed", plan->seed);
 	json_map_end(json);
 }
 
@@ -192,17 +168,17 @@ static void put_figures(struct json *json, const struct bench *bench, const char
 {
 	json_key(json, name);
 	json_map(json);
-	put_u64(json, "answers", figures->answers);
-	put_u64(json, "errors", figures->errors);
-	put_u64(json, "entries", figures->entries);
-	put_u64(json, "bytes", figures->bytes);
-	put_double(json, "requests_per_second", per_second(bench, figures->answers));
-	put_double(json, "entries_per_second", per_second(bench, figures->entries));
-	put_double(json, "mib_per_second", per_second(bench, figures->bytes) / 1048576);
-	put_double(json, "p50_us", us_at(figures, 0.5));
-	put_double(json, "p99_us", us_at(figures, 0.99));
-	put_double(json, "p999_us", us_at(figures, 0.999));
-	put_double(json, "max_us", (double)figures->latency_ns.max / 1e3);
+	json_put_u64(json, "answers", figures->answers);
+	json_put_u64(json, "errors", figures->errors);
+	json_put_u64(json, "entries", figures->entries);
+	json_put_u64(json, "bytes", figures->bytes);
+	json_put_double(json, "requests_per_second", per_second(bench, figures->answers));
+	json_put_double(json, "entries_per_second", per_second(bench, figures->entries));
+	json_put_double(json, "mib_per_second", per_second(bench, figures->bytes) / 1048576);
+	json_put_double(json, "p50_us", us_at(figures, 0.5));
+	json_put_double(json, "p99_us", us_at(figures, 0.99));
+	json_put_double(json, "p999_us", us_at(figures, 0.999));
+	json_put_double(json, "max_us", (double)figures->latency_ns.max / 1e3);
 	json_map_end(json);
 }
 
@@ -211,7 +187,7 @@ static void put_complaints(struct json *json, const struct complaints *complaint
 	json_key(json, "errors");
 	json_map(json);
 	for (size_t i = 0; i < complaints->kinds_count; i++)
-		put_u64(json, complaints->kinds[i].code, complaints->kinds[i].count);
+		json_put_u64(json, complaints->kinds[i].code, complaints->kinds[i].count);
 	json_map_end(json);
 	json_key(json, "messages");
 	json_array(json);
@@ -229,12 +205,12 @@ static void put_verified(struct json *json, const struct bench *bench)
 		return;
 	}
 	json_map(json);
-	put_u64(json, "checked_entries", bench->checked);
-	put_bool(json, "complete", bench->is_verified || bench->in_place);
-	put_u64(json, "acknowledged_entries", readback->expected);
-	put_u64(json, "found_entries", readback->found);
-	put_u64(json, "unacknowledged_entries", readback->strays);
-	put_u64(json, "mismatches", readback->complaints.count);
+	json_put_u64(json, "checked_entries", bench->checked);
+	json_put_bool(json, "complete", bench->is_verified || bench->in_place);
+	json_put_u64(json, "acknowledged_entries", readback->expected);
+	json_put_u64(json, "found_entries", readback->found);
+	json_put_u64(json, "unacknowledged_entries", readback->strays);
+	json_put_u64(json, "mismatches", readback->complaints.count);
 	put_complaints(json, &readback->complaints);
 	json_map_end(json);
 }
@@ -246,13 +222,13 @@ static void print_json(const struct bench *bench)
 	struct figures total;
 	sum_up(bench, &total);
 	json_map(json);
-	put_str(json, "server", bench->facts.server);
-	put_str(json, "sync_mode", bench->facts.sync_mode);
+	json_put_str(json, "server", bench->facts.server);
+	json_put_str(json, "sync_mode", bench->facts.sync_mode);
 	put_parameters(json, bench);
-	put_str(json, "ended", ending_name(bench->ending));
-	put_double(json, "seconds", (double)measured->elapsed_ns / 1e9);
-	put_u64(json, "sent", measured->sent);
-	put_u64(json, "prefilled_entries", bench->prefilled);
+	json_put_str(json, "ended", ending_name(bench->ending));
+	json_put_double(json, "seconds", (double)measured->elapsed_ns / 1e9);
+	json_put_u64(json, "sent", measured->sent);
+	json_put_u64(json, "prefilled_entries", bench->prefilled);
 	json_key(json, "operations");
 	json_map(json);
 	for (int op = 0; op < BENCH_MIXED_OPS; op++)
@@ -262,10 +238,10 @@ static void print_json(const struct bench *bench)
 	put_complaints(json, &bench->complaints);
 	json_key(json, "generator");
 	json_map(json);
-	put_double(json, "cpu_share", measured->cpu_share_sum);
-	put_double(json, "busiest_thread_share", measured->cpu_share_max);
-	put_bool(json, "was_bound", was_bound(bench));
-	put_u64(json, "wakeups", measured->wakeups);
+	json_put_double(json, "cpu_share", measured->cpu_share_sum);
+	json_put_double(json, "busiest_thread_share", measured->cpu_share_max);
+	json_put_bool(json, "was_bound", was_bound(bench));
+	json_put_u64(json, "wakeups", measured->wakeups);
 	json_map_end(json);
 	put_verified(json, bench);
 	json_map_end(json);

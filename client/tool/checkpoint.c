@@ -80,10 +80,8 @@ static void checkpoint_json(const ironwal_checkpoint *checkpoint)
 	const uint64_t *offsets = ironwal_checkpoint_offsets(checkpoint, &count);
 	json_map(json);
 	json_key_bytes(json, "id", id, len);
-	json_key(json, "timestamp");
-	json_u64(json, ironwal_checkpoint_timestamp_ns(checkpoint));
-	json_key(json, "shard_count");
-	json_u64(json, count);
+	json_put_u64(json, "timestamp", ironwal_checkpoint_timestamp_ns(checkpoint));
+	json_put_u64(json, "shard_count", count);
 	json_key(json, "offsets");
 	json_array(json);
 	for (size_t i = 0; i < count; i++)
@@ -206,8 +204,7 @@ static void print_listed(const struct job *job, struct json *json, const void *i
 	}
 	json_map(json);
 	json_key_bytes(json, "id", id, len);
-	json_key(json, "timestamp");
-	json_u64(json, timestamp_ns);
+	json_put_u64(json, "timestamp", timestamp_ns);
 	json_map_end(json);
 	json_line(json);
 }
@@ -310,12 +307,9 @@ static int run_compact(struct tool *tool, int argc, char **argv)
 	if (tool->json) {
 		struct json *json = json_new();
 		json_map(json);
-		json_key(json, "checkpoints_before");
-		json_u64(json, stats.checkpoints_before);
-		json_key(json, "checkpoints_after");
-		json_u64(json, stats.checkpoints_after);
-		json_key(json, "bytes_reclaimed");
-		json_u64(json, stats.bytes_reclaimed);
+		json_put_u64(json, "checkpoints_before", stats.checkpoints_before);
+		json_put_u64(json, "checkpoints_after", stats.checkpoints_after);
+		json_put_u64(json, "bytes_reclaimed", stats.bytes_reclaimed);
 		json_map_end(json);
 		json_line(json);
 		json_free(json);

@@ -88,6 +88,30 @@ void json_key_len(struct json *json, const char *key, size_t len)
 	json_bytes(json, key, len);
 }
 
+void json_put_u64(struct json *json, const char *key, uint64_t value)
+{
+	json_key(json, key);
+	json_u64(json, value);
+}
+
+void json_put_double(struct json *json, const char *key, double value)
+{
+	json_key(json, key);
+	json_double(json, value);
+}
+
+void json_put_bool(struct json *json, const char *key, bool value)
+{
+	json_key(json, key);
+	json_bool(json, value);
+}
+
+void json_put_str(struct json *json, const char *key, const char *text)
+{
+	json_key(json, key);
+	json_str(json, text);
+}
+
 void json_u64(struct json *json, uint64_t value)
 {
 	char text[24];

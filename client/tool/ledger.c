@@ -62,31 +62,25 @@ void ledger_json(const struct ledger *ledger, bool complete)
 	struct json *json = json_new();
 	uint64_t written = ledger_written(ledger);
 	json_map(json);
-	json_key(json, "entries");
-	json_u64(json, written);
-	json_key(json, "complete");
-	json_bool(json, complete);
+	json_put_u64(json, "entries", written);
+	json_put_bool(json, "complete", complete);
 	if (!ledger->without_ids) { /* neither is told of appends by key */
-		json_key(json, "durable");
-		json_bool(json, written > 0 && ledger->durable);
+		json_put_bool(json, "durable", written > 0 && ledger->durable);
 	}
 	json_key(json, "ranges");
 	json_array(json);
 	for (size_t i = 0; i < ledger->count; i++) {
 		const struct ledger_range *r = &ledger->ranges[i];
 		json_map(json);
-		json_key(json, "fate");
-		json_str(json, ironwal_fate_name(r->fate));
+		json_put_str(json, "fate", ironwal_fate_name(r->fate));
 		json_key(json, "lines");
 		json_array(json);
 		json_u64(json, r->from + 1);
 		json_u64(json, r->to);
 		json_array_end(json);
 		if (r->fate == IRONWAL_FATE_WRITTEN && !ledger->without_ids) {
-			json_key(json, "first");
-			json_u64(json, r->first);
-			json_key(json, "end");
-			json_u64(json, r->first + (r->to - r->from));
+			json_put_u64(json, "first", r->first);
+			json_put_u64(json, "end", r->first + (r->to - r->from));
 		}
 		json_map_end(json);
 	}

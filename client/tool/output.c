@@ -178,10 +178,8 @@ static void error_json(
 	json_map(json);
 	json_key(json, "error");
 	json_map(json);
-	json_key(json, "code");
-	json_str(json, ironwal_error_code_name(error));
-	json_key(json, "message");
-	json_str(json, ironwal_error_message(error));
+	json_put_str(json, "code", ironwal_error_code_name(error));
+	json_put_str(json, "message", ironwal_error_message(error));
 	for (unsigned i = 0; (field = ironwal_error_field(error, i, &kind)) != NULL; i++) {
 		uint64_t value;
 		const char *text;
@@ -194,19 +192,15 @@ static void error_json(
 		}
 	}
 	json_map_end(json);
-	json_key(json, "doing");
-	json_str(json, what);
+	json_put_str(json, "doing", what);
 	if (subject->bytes != NULL)
 		json_key_bytes(json, subject->kind, subject->bytes, subject->len);
-	json_key(json, "retriable");
-	json_bool(json, ironwal_error_is_retriable(error));
+	json_put_bool(json, "retriable", ironwal_error_is_retriable(error));
 	if (with_fate && ironwal_error_fate(error) != IRONWAL_FATE_NOT_A_WRITE) {
-		json_key(json, "fate");
-		json_str(json, ironwal_fate_name(ironwal_error_fate(error)));
+		json_put_str(json, "fate", ironwal_fate_name(ironwal_error_fate(error)));
 	}
 	if (hint != NULL) {
-		json_key(json, "hint");
-		json_str(json, hint);
+		json_put_str(json, "hint", hint);
 	}
 	json_map_end(json);
 	json_line(json);
@@ -283,10 +277,8 @@ static void report_here(const struct tool *tool, const char *code, const char *p
 		json_map(json);
 		json_key(json, "error");
 		json_map(json);
-		json_key(json, "code");
-		json_str(json, code);
-		json_key(json, "message");
-		json_str(json, message);
+		json_put_str(json, "code", code);
+		json_put_str(json, "message", message);
 		json_map_end(json);
 		json_map_end(json);
 		json_line(json);

@@ -15,10 +15,8 @@ static int append_one(struct tool *tool, const struct buf *key, const void *valu
 	if (tool->json) {
 		struct json *json = json_new();
 		json_map(json);
-		json_key(json, "shard");
-		json_u64(json, position.shard);
-		json_key(json, "id");
-		json_u64(json, position.id);
+		json_put_u64(json, "shard", position.shard);
+		json_put_u64(json, "id", position.id);
 		json_map_end(json);
 		json_line(json);
 		json_free(json);

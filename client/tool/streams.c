@@ -9,16 +9,11 @@ static void info_json(struct json *json, const char *name, size_t name_len, cons
 {
 	json_map(json);
 	json_key_bytes(json, "stream", name, name_len);
-	json_key(json, "first");
-	json_u64(json, info->first);
-	json_key(json, "end");
-	json_u64(json, info->end);
-	json_key(json, "durable_end");
-	json_u64(json, info->durable_end);
-	json_key(json, "segments");
-	json_u64(json, info->segments);
-	json_key(json, "bytes");
-	json_u64(json, info->bytes);
+	json_put_u64(json, "first", info->first);
+	json_put_u64(json, "end", info->end);
+	json_put_u64(json, "durable_end", info->durable_end);
+	json_put_u64(json, "segments", info->segments);
+	json_put_u64(json, "bytes", info->bytes);
 	json_map_end(json);
 	json_line(json);
 }
@@ -196,8 +191,7 @@ static int run_truncate(struct tool *tool, int argc, char **argv)
 	if (tool->json) {
 		struct json *json = json_new();
 		json_map(json);
-		json_key(json, "segments_deleted");
-		json_u64(json, deleted);
+		json_put_u64(json, "segments_deleted", deleted);
 		json_map_end(json);
 		json_line(json);
 		json_free(json);
@@ -303,22 +297,14 @@ static int run_ping(struct tool *tool, int argc, char **argv)
 	if (tool->json) {
 		struct json *json = json_new();
 		json_map(json);
-		json_key(json, "server");
-		json_str(json, ironwal_server(c));
-		json_key(json, "address");
-		json_str(json, ironwal_address(c));
-		json_key(json, "protocol");
-		json_u64(json, ironwal_protocol(c));
-		json_key(json, "shard_count");
-		json_u64(json, ironwal_shard_count(c));
-		json_key(json, "max_message_bytes");
-		json_u64(json, ironwal_max_message_bytes(c));
-		json_key(json, "sync_mode");
-		json_str(json, ironwal_sync_mode(c));
-		json_key(json, "compression");
-		json_str(json, ironwal_compression(c));
-		json_key(json, "ms");
-		json_double(json, ms);
+		json_put_str(json, "server", ironwal_server(c));
+		json_put_str(json, "address", ironwal_address(c));
+		json_put_u64(json, "protocol", ironwal_protocol(c));
+		json_put_u64(json, "shard_count", ironwal_shard_count(c));
+		json_put_u64(json, "max_message_bytes", ironwal_max_message_bytes(c));
+		json_put_str(json, "sync_mode", ironwal_sync_mode(c));
+		json_put_str(json, "compression", ironwal_compression(c));
+		json_put_double(json, "ms", ms);
 		json_map_end(json);
 		json_line(json);
 		json_free(json);

@@ -106,10 +106,8 @@ static int run_token(struct tool *tool, int argc, char **argv)
 		if (tool->json) {
 			struct json *json = json_new();
 			json_map(json);
-			json_key(json, "file");
-			json_str(json, argv[optind]);
-			json_key(json, "line");
-			json_str(json, line);
+			json_put_str(json, "file", argv[optind]);
+			json_put_str(json, "line", line);
 			json_map_end(json);
 			json_line(json);
 			json_free(json);

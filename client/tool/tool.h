@@ -202,6 +202,11 @@ void json_double(struct json *json, double value);
 void json_bool(struct json *json, bool value);
 void json_null(struct json *json);
 void json_str(struct json *json, const char *text);
+/* "KEY": value. */
+void json_put_u64(struct json *json, const char *key, uint64_t value);
+void json_put_double(struct json *json, const char *key, double value);
+void json_put_bool(struct json *json, const char *key, bool value);
+void json_put_str(struct json *json, const char *key, const char *text);
 /* "KEY": "text" if the bytes are UTF-8, else "KEY_base64": "...". */
 void json_key_bytes(struct json *json, const char *key, const void *bytes, size_t len);
 /* As a value: what is not UTF-8 in base64. */

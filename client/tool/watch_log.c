@@ -113,12 +113,6 @@ static const char *const gauge_names[WATCH_GAUGES] = {
 	[WATCH_DISK_WAITS_NOW] = "disk_waits_now",
 };
 
-static void put_text(struct json *json, const char *key, const char *text)
-{
-	json_key(json, key);
-	json_str(json, text);
-}
-
 static void put_count(struct json *json, const char *key, struct watch_count count)
 {
 	json_key(json, key);
@@ -128,24 +122,18 @@ static void put_count(struct json *json, const char *key, struct watch_count cou
 		json_null(json);
 }
 
-static void put_double(struct json *json, const char *key, double value)
-{
-	json_key(json, key);
-	json_double(json, value);
-}
-
 static void put_rate(struct json *json, enum watch_counter counter, double value)
 {
 	char key[48];
 	(void)snprintf(key, sizeof(key), "%s_per_second", watch_counter_name(counter));
-	put_double(json, key, value);
+	json_put_double(json, key, value);
 }
 
 static void put_latency(struct json *json, const char *key, const struct watch_latency *latency)
 {
 	json_key(json, key);
 	json_map(json);
-	put_double(json, "mean_now", latency->mean_now);
+	json_put_double(json, "mean_now", latency->mean_now);
 	put_count(json, "p50", latency->p50);
 	put_count(json, "p99", latency->p99);
 	put_count(json, "max", latency->max);
@@ -160,8 +148,8 @@ static void put_refusals(struct json *json, const struct watch_figures *figures)
 		const struct watch_refusal *refusal = &figures->refusals[i];
 		json_key(json, refusal->name);
 		json_map(json);
-		put_count(json, "count", (struct watch_count){true, refusal->total});
-		put_double(json, "per_second", refusal->rate);
+		json_put_u64(json, "count", refusal->total);
+		json_put_double(json, "per_second", refusal->rate);
 		json_map_end(json);
 	}
 	json_map_end(json);
@@ -174,9 +162,8 @@ static void put_writers(struct json *json, const struct watch_figures *figures)
 	for (size_t i = 0; i < figures->writer_count; i++) {
 		const struct watch_writer *writer = &figures->writers[i];
 		json_map(json);
-		put_count(json, "writer", (struct watch_count){true, writer->number});
-		json_key(json, "failed");
-		json_bool(json, writer->failed);
+		json_put_u64(json, "writer", writer->number);
+		json_put_bool(json, "failed", writer->failed);
 		if (writer->streams.known)
 			put_count(json, "streams", writer->streams);
 		put_count(json, "queue_depth", writer->queue);
@@ -197,9 +184,9 @@ static void put_methods(struct json *json, const struct watch_figures *figures)
 		const struct watch_method *method = &figures->methods[i];
 		json_key(json, method->name);
 		json_map(json);
-		put_count(json, "count", (struct watch_count){true, method->count});
-		put_double(json, "per_second", method->rate);
-		put_double(json, "errors_per_second", method->error_rate);
+		json_put_u64(json, "count", method->count);
+		json_put_double(json, "per_second", method->rate);
+		json_put_double(json, "errors_per_second", method->error_rate);
 		put_latency(json, "latency_us", &method->latency);
 		json_map_end(json);
 	}
@@ -208,22 +195,22 @@ static void put_methods(struct json *json, const struct watch_figures *figures)
 
 static void put_figures(struct json *json, const struct watch_figures *figures)
 {
-	put_text(json, "version", figures->version);
-	put_text(json, "sync_mode", figures->sync_mode);
-	put_double(json, "refused_per_second", watch_refused_rate(figures));
+	json_put_str(json, "version", figures->version);
+	json_put_str(json, "sync_mode", figures->sync_mode);
+	json_put_double(json, "refused_per_second", watch_refused_rate(figures));
 	for (enum watch_counter c = 0; c < WATCH_COUNTERS; c++) {
 		put_count(json, watch_counter_name(c), figures->totals[c]);
 		put_rate(json, c, figures->rates[c]);
 	}
-	put_double(json, "entries_per_sync", per_sync(figures, 0));
-	put_double(json, "requests_per_group", per_group(figures, 0));
+	json_put_double(json, "entries_per_sync", per_sync(figures, 0));
+	json_put_double(json, "requests_per_group", per_group(figures, 0));
 	put_latency(json, "sync_us", &figures->sync);
 	put_latency(json, "queue_us", &figures->queued);
 	put_count(json, "queue_depth", figures->queue);
 	for (enum watch_gauge g = 0; g < WATCH_GAUGES; g++)
 		put_count(json, gauge_names[g], figures->gauges[g]);
-	put_double(json, "disk_waits", figures->disk_waits);
-	put_double(json, "disk_waits_us", figures->disk_wait_us);
+	json_put_double(json, "disk_waits", figures->disk_waits);
+	json_put_double(json, "disk_waits_us", figures->disk_wait_us);
 	put_refusals(json, figures);
 	put_writers(json, figures);
 	put_methods(json, figures);
@@ -234,14 +221,14 @@ void watch_log_json(const struct watch_scene *scene)
 	struct json *json = json_new();
 	const bool has_answer = scene->figures != NULL;
 	json_map(json);
-	put_text(json, "time", scene->time);
-	put_text(json, "state", watch_state_name(scene->state));
-	put_text(json, "reason", scene->why);
-	put_double(json, "silent_seconds", has_answer ? 0 : scene->for_seconds);
-	put_count(json, "restarts", (struct watch_count){true, scene->restarts});
+	json_put_str(json, "time", scene->time);
+	json_put_str(json, "state", watch_state_name(scene->state));
+	json_put_str(json, "reason", scene->why);
+	json_put_double(json, "silent_seconds", has_answer ? 0 : scene->for_seconds);
+	json_put_u64(json, "restarts", scene->restarts);
 	/* What lies between this answer and the one before: null, and so are all rates, if there is none. */
-	put_double(json, "seconds", has_answer ? scene->figures->seconds : NAN);
-	put_double(json, "answer_us", has_answer ? floor(scene->answer_us) : NAN);
+	json_put_double(json, "seconds", has_answer ? scene->figures->seconds : NAN);
+	json_put_double(json, "answer_us", has_answer ? floor(scene->answer_us) : NAN);
 	if (has_answer)
 		put_figures(json, scene->figures);
 	json_map_end(json);
