@@ -366,7 +366,7 @@ bool checkpoint_log_list(struct checkpoint_log *log, struct checkpoint_op *op)
 /* What may be tried again: nothing was done that could have changed the file. */
 bool checkpoint_may_pass(int r)
 {
-	return r == -ENOSPC || r == -EDQUOT || r == -EMFILE || r == -ENFILE || r == -ENOMEM;
+	return io_no_room(r) || r == -EMFILE || r == -ENFILE || r == -ENOMEM;
 }
 
 static int make_file(struct checkpoint_log *log)
@@ -397,7 +397,7 @@ static int prepare(struct checkpoint_log *log, uint64_t to)
 		return 0;
 	uint64_t ahead = align_up(to, PREPARE_BYTES);
 	int r = io->ops->allocate(log->file, log->prepared, ahead - log->prepared);
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if (io_no_room(r)) {
 		ahead = to;
 		r = io->ops->allocate(log->file, log->prepared, ahead - log->prepared);
 	}
@@ -451,7 +451,7 @@ static int write_group(struct checkpoint_log *log)
 	struct io *io = log->io;
 	struct iovec iov = {log->buf.data, log->buf.len};
 	int r = io->ops->pwritev(log->file, &iov, 1, log->end);
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if (io_no_room(r)) {
 		/* It was reserved, and is not to be had all the same: what was written of it is taken back. */
 		int back = io->ops->truncate(log->file, log->end);
 		if (back == 0) {

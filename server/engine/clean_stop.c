@@ -85,7 +85,7 @@ int clean_stop_write(struct engine *engine, struct error *err)
 	struct buf buf = {0};
 	int r = encode(engine, &buf) == 0 ? io_replace_file(io, CLEAN_PATH, CLEAN_NEW, buf.data, buf.len) : -ENOMEM;
 	buf_free(&buf);
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if (io_no_room(r)) {
 		/* Everything is durable all the same; the next start looks at every stream. */
 		(void)io->ops->unlink(io, CLEAN_NEW);
 		log_warn("engine", "no space for %s: the next start takes longer", CLEAN_PATH);

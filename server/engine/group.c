@@ -242,7 +242,7 @@ void plan_fail(struct writer *writer, struct plan *plan, int r, const char *what
 	if (plan->fresh)
 		tail_discard(writer, plan);
 	plan->has_frame = false;
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if (io_no_room(r)) {
 		STAT_ADD(writer, no_space_errors, 1);
 		tail_give_back_room(writer);
 	}

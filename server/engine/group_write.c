@@ -54,12 +54,12 @@ static int write_in_place(struct writer *writer, struct plan *plan, bool *ret_tr
 	if (r == 0 && held)
 		held_done(writer, plan->stream);
 	held_unref(held);
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if (io_no_room(r)) {
 		/* It was reserved, and is not to be had all the same: what was written of it is taken back before any
 		 * sync. */
 		int back = tail_take_back(tail, io, file, plan->offset);
 		if (back != 0)
-			r = back == -ENOSPC || back == -EDQUOT ? -EIO : back;
+			r = io_no_room(back) ? -EIO : back;
 	}
 	open_cache_unpin(writer->engine->open_cache, tail->segment);
 	return r;
@@ -157,7 +157,7 @@ static int write_direct(struct writer *writer)
 			continue;
 		}
 		r = write_in_place(writer, plan, &tried);
-		if (r == -ENOSPC || r == -EDQUOT) {
+		if (io_no_room(r)) {
 			give_up(writer, plan, r, "write");
 			continue;
 		}
@@ -189,7 +189,7 @@ static void keep(struct writer *writer, uint64_t generation, bool checkpoint)
 {
 	struct engine *engine = writer->engine;
 	int r = held_write_all(writer, generation);
-	if (r == -ENOSPC || r == -EDQUOT || r == -ENOMEM || tail_was_not_tried(r)) {
+	if (io_no_room(r) || r == -ENOMEM || tail_was_not_tried(r)) {
 		/* Nothing is lost: the journal has it. */
 		if (checkpoint)
 			atomic_store(&writer->checkpoint_again, true);
@@ -304,7 +304,7 @@ static int write_all_in_place(struct writer *writer)
 		if (plan->held)
 			continue;
 		r = write_in_place(writer, plan, &tried);
-		if (r != 0 && tried && r != -ENOSPC && r != -EDQUOT)
+		if (r != 0 && tried && !io_no_room(r))
 			return fail_with(writer, r, "write of", plan);
 		if (r != 0)
 			plan_fail(writer, plan, r, tried ? "write" : "open");
@@ -336,7 +336,7 @@ static int write_journaled(struct writer *writer)
 	if (r != 0)
 		return atomic_load(&writer->failed) ? r : 1;
 	r = journal_write(journal);
-	if (r == -ENOSPC || r == -EDQUOT)
+	if (io_no_room(r))
 		return 1; /* nothing was advanced, and half a record is no record */
 	if (r != 0)
 		return fail_with(writer, r, "write of the journal", NULL);

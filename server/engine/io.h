@@ -13,6 +13,7 @@
 #ifndef IRONWALD_IO_H
 #define IRONWALD_IO_H
 
+#include <errno.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -33,6 +34,12 @@ enum io_open_flags {
 	IO_UNCACHED = 1 << 4, /* past the page cache, where the file system can: what is written has to begin and end at
 				 multiples of IO_PAGE_BYTES, in the file and in memory */
 };
+
+/* The file system is full, or a quota is: nothing else has failed. */
+static inline bool io_no_room(int r)
+{
+	return r == -ENOSPC || r == -EDQUOT;
+}
 
 /* Of the page cache; one bad sector makes so much of a file unreadable. */
 #define IO_PAGE_BYTES 4096u

@@ -214,7 +214,7 @@ int journal_write(struct journal *journal)
 	put_u32(header + 60, crc32c(0, header, 60));
 	struct iovec iov = {record->data, record->len};
 	int r = journal->io->ops->pwritev(half->file, &iov, 1, half->end);
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if (io_no_room(r)) {
 		/* The caller goes on without the journal: the piece that is there must not be found by a recovery. */
 		static const uint8_t zeros[JOURNAL_ALIGN];
 		struct iovec over = {(void *)zeros, sizeof(zeros)};

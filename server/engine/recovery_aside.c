@@ -195,7 +195,7 @@ int judge_set_copy_aside(struct judge *judge)
 		if (r != 0)
 			(void)io->ops->unlink(io, path);
 	}
-	if (r == -ENOSPC || r == -EDQUOT)
+	if (io_no_room(r))
 		return 1;
 	if (r == 0)
 		r = io->ops->sync_dir(io, judge->stream->dir);

@@ -405,7 +405,7 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 	/* What the journal holds may be in place only in the page cache, or not at all: the successor must not be
 	 * written before it is durable. */
 	r = held_write(writer, stream);
-	*ret_fatal = r != 0 && r != -ENOSPC && r != -EDQUOT && !tail_was_not_tried(r);
+	*ret_fatal = r != 0 && !io_no_room(r) && !tail_was_not_tried(r);
 	if (r == 0) {
 		tail->dirty = true;
 		r = tail_sync(writer, stream);
@@ -443,11 +443,11 @@ int tail_reserve(struct writer *writer, struct segment *segment, struct tail *ta
 	uint64_t ahead = tail->written / 2 < FILL_MIN_SEGMENT ? tail->written / 2 : FILL_MIN_SEGMENT;
 	uint64_t to = align_up(end + ahead, IO_PAGE_BYTES);
 	r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
-	if (r == -ENOSPC || r == -EDQUOT) {
+	if (io_no_room(r)) {
 		tail_give_back_room(writer);
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	}
-	if ((r == -ENOSPC || r == -EDQUOT) && to > align_up(end, IO_PAGE_BYTES)) {
+	if (io_no_room(r) && to > align_up(end, IO_PAGE_BYTES)) {
 		to = align_up(end, IO_PAGE_BYTES);
 		r = io->ops->allocate(file, tail->prepared, to - tail->prepared);
 	}
