@@ -98,6 +98,13 @@ static int send_rest(struct tls_conn *conn)
 	return conn->under->ops->write(conn->under, &iov, 1);
 }
 
+/* At once what goes at once, and the rest when the socket can. 0 or a negative errno. */
+static int push(struct tls_conn *conn)
+{
+	int status = flush(conn);
+	return status > 0 ? send_rest(conn) : status;
+}
+
 ssize_t tls_try_write(struct transport *transport, const struct iovec *iov, int count)
 {
 	struct tls_conn *conn = tls_conn_of(transport);
@@ -172,9 +179,7 @@ static void end_sending(struct tls_conn *conn)
 		(void)SSL_shutdown(conn->ssl);
 	}
 	conn->shutdown_begun = true;
-	int status = flush(conn);
-	if (status > 0)
-		status = send_rest(conn);
+	int status = push(conn);
 	if (status == 0)
 		status = conn->under->ops->shutdown(conn->under); /* after what is being sent */
 	if (status != 0)
@@ -184,9 +189,7 @@ static void end_sending(struct tls_conn *conn)
 void tls_go_on_sending(struct tls_conn *conn)
 {
 	while (!conn->closed && !conn->failed && !conn->lingering && conn->sending.data == NULL) {
-		int status = flush(conn);
-		if (status > 0)
-			status = send_rest(conn);
+		int status = push(conn);
 		if (status < 0) {
 			break_off(conn, status);
 			return;

@@ -179,22 +179,28 @@ static void decrypt(struct tls_conn *conn)
 	}
 }
 
-bool tls_conn_turn(struct tls_conn *conn)
+/* Bytes that have come, now or before. */
+static void take_bytes(struct tls_conn *conn, const uint8_t *bytes, size_t len)
 {
-	bool handshake = !conn->established;
-	conn->fed = conn->kept.data;
-	conn->fed_len = conn->kept.len;
-	if (handshake)
+	conn->fed = bytes;
+	conn->fed_len = len;
+	if (!conn->established)
 		tls_shake_hands(conn);
 	if (conn->established)
 		decrypt(conn);
 	if (conn->closed)
-		return handshake;
+		return;
 	if (conn->lingering)
 		conn->fed_len = 0;
 	keep_rest(conn);
 	tls_go_on_sending(conn);
 	update_reading(conn);
+}
+
+bool tls_conn_turn(struct tls_conn *conn)
+{
+	bool handshake = !conn->established;
+	take_bytes(conn, conn->kept.data, conn->kept.len);
 	return handshake;
 }
 
@@ -233,14 +239,7 @@ static void on_read(ssize_t count, void *arg)
 		update_reading(conn);
 		return;
 	}
-	conn->fed = conn->tls->read_buffer;
-	conn->fed_len = (size_t)count;
-	decrypt(conn);
-	if (conn->closed)
-		return;
-	keep_rest(conn);
-	tls_go_on_sending(conn);
-	update_reading(conn);
+	take_bytes(conn, conn->tls->read_buffer, (size_t)count);
 }
 
 static int tls_read_start(struct transport *transport)
