@@ -57,7 +57,7 @@ def make_entry(rng, stream, writer, number, index, count):
     return msgpack.packb([stream, writer, number, index, count, zlib.crc32(payload), payload])
 
 
-def write(path, streams, writer, seed, window, batch_most, progress, index):
+def write(path, streams, writer, seed, window, batch_most, welcome, progress, index):
     """Pipelined appends to random streams until the connection breaks; returns what was acknowledged and sent."""
     rng = random.Random(seed)
     acknowledged, waiting, number = [], [], 0
@@ -73,6 +73,7 @@ def write(path, streams, writer, seed, window, batch_most, progress, index):
         acknowledged.append((stream, first, count, number))
 
     with Client(path) as client:
+        welcome.set(index, 1)
         try:
             while True:
                 stream = rng.choice(streams)
@@ -194,15 +195,16 @@ def kill_rounds(rounds, stream_count, writers_count, window, batch_most, seed, t
                             client.append(name, b"")
                         daemon.stopped_well(client)
                         break
-                progress = Progress(writers_count)
+                welcome, progress = Progress(writers_count), Progress(writers_count)
                 workers = []
                 for i in range(writers_count):
                     name = "%d.%d" % (round_number, i)
-                    arguments = (daemon.unix, streams, name, rng.random(), window, batch_most, progress, i)
+                    arguments = (daemon.unix, streams, name, rng.random(), window, batch_most, welcome, progress, i)
                     workers.append((name, Worker(write, *arguments)))
                 goal = rng.randrange(target // 10, target)
                 until = time.monotonic() + 60
-                while progress.total() < goal:
+                # Who is still connecting would take the kill for a refusal.
+                while progress.total() < goal or welcome.total() < writers_count:
                     check(daemon.process.poll() is None, "the daemon ended: %s", daemon.stderr())
                     check(time.monotonic() < until, "no progress: %d of %d", progress.total(), goal)
                     time.sleep(0.0005)
