@@ -12,8 +12,9 @@
 
 #define PREFIX "ironwald.spare-"
 #define PATH_MAX_BYTES 32
-/* One write and sync: the log's own syncs wait for one of them at most. */
-#define PIECE_BYTES (2u << 20)
+/* One write and sync: the log's own syncs wait for one of them at most. A large one where that is not enough. */
+#define PIECE_BYTES (UINT64_C(256) << 10)
+#define LARGE_PIECE_BYTES (UINT64_C(2) << 20)
 /* It is not made unless the disk has so many times its size. */
 #define ROOM_FACTOR 8
 /* When none could be made, or it was in the way, the next one is not tried at once. */
@@ -25,8 +26,9 @@ struct spare {
 	struct chore chore;
 	struct writer *writer;
 	uint64_t bytes, made_bytes;
-	struct io_file *file; /* while it is made */
-	bool cached;	      /* the file system writes only through its cache */
+	uint64_t from_ns, by_ns; /* it is made evenly from one to the other */
+	struct io_file *file;	 /* while it is made */
+	bool cached;		 /* the file system writes only through its cache */
 	atomic_int state;
 	atomic_int refs; /* the writer's and the chore's */
 };
@@ -45,6 +47,11 @@ static void unref(struct spare *spare)
 {
 	if (atomic_fetch_sub(&spare->refs, 1) == 1)
 		free(spare);
+}
+
+static uint64_t now_ns(const struct writer *writer)
+{
+	return writer->engine->io->ops->monotonic_ns(writer->engine->io);
 }
 
 /* ---- the maker's --------------------------------------------------------------------------------------------------
@@ -66,14 +73,27 @@ static int begin(struct spare *spare, struct io *io, const char *path)
 	return r == -EOPNOTSUPP ? 0 : r;
 }
 
-/* 1: there is more to do. */
+/* How much of it should be there by now. */
+static uint64_t due_bytes(const struct spare *spare)
+{
+	uint64_t now = now_ns(spare->writer);
+	if (now >= spare->by_ns)
+		return spare->bytes;
+	uint64_t passed = now > spare->from_ns ? now - spare->from_ns : 0;
+	return (uint64_t)((double)spare->bytes * (double)passed / (double)(spare->by_ns - spare->from_ns));
+}
+
+/* 1: there is more to do; 2: but later. */
 static int make_piece(struct spare *spare, const char *path)
 {
-	static const _Alignas(IO_PAGE_BYTES) uint8_t zeros[PIECE_BYTES];
+	static const _Alignas(IO_PAGE_BYTES) uint8_t zeros[LARGE_PIECE_BYTES];
 	struct io *io = spare->writer->engine->io;
+	uint64_t due = due_bytes(spare), left = spare->bytes - spare->made_bytes;
+	if (due <= spare->made_bytes)
+		return 2;
+	uint64_t piece = due - spare->made_bytes < LARGE_PIECE_BYTES ? PIECE_BYTES : LARGE_PIECE_BYTES;
 	int r = spare->file ? 0 : begin(spare, io, path);
-	uint64_t left = spare->bytes - spare->made_bytes;
-	struct iovec iov = {(void *)zeros, left < PIECE_BYTES ? (size_t)left : PIECE_BYTES};
+	struct iovec iov = {(void *)zeros, (size_t)(left < piece ? left : piece)};
 	if (r == 0)
 		r = io->ops->pwritev(spare->file, &iov, 1, spare->made_bytes);
 	if (r == -EINVAL && !spare->cached) { /* it wants another alignment */
@@ -98,6 +118,8 @@ static enum chore_result run(struct chore *chore)
 	int r = 1, making = MAKING;
 	while (r == 1 && atomic_load(&spare->state) == MAKING && !atomic_load(&engine->abandoned))
 		r = make_piece(spare, path);
+	if (r == 2)
+		return CHORE_LATER;
 	if (spare->file)
 		engine->io->ops->close(spare->file);
 	spare->file = NULL;
@@ -115,11 +137,6 @@ static enum chore_result run(struct chore *chore)
 /* ---- the writer's -------------------------------------------------------------------------------------------------
  */
 
-static uint64_t now_ns(const struct writer *writer)
-{
-	return writer->engine->io->ops->monotonic_ns(writer->engine->io);
-}
-
 static void forget(struct writer *writer)
 {
 	unref(writer->spare);
@@ -127,7 +144,7 @@ static void forget(struct writer *writer)
 	writer->spare_after_ns = now_ns(writer) + PAUSE_NS;
 }
 
-void spare_want(struct writer *writer, uint64_t bytes)
+void spare_want(struct writer *writer, uint64_t bytes, uint64_t within_ns)
 {
 	if (writer->spare && atomic_load(&writer->spare->state) == GAVE_UP)
 		forget(writer);
@@ -139,6 +156,8 @@ void spare_want(struct writer *writer, uint64_t bytes)
 	spare->chore.run = run;
 	spare->writer = writer;
 	spare->bytes = bytes;
+	spare->from_ns = now_ns(writer);
+	spare->by_ns = spare->from_ns + within_ns;
 	atomic_init(&spare->state, MAKING);
 	atomic_init(&spare->refs, 2);
 	writer->spare = spare;

@@ -299,12 +299,15 @@ static void want_spare(struct writer *writer, struct tail *tail)
 		tail->began_ns = now;
 		tail->began_at = tail->written;
 	}
-	uint64_t written = tail->written - tail->began_at;
-	if (bytes < SPARE_MIN_BYTES || (!tail->fast && written < (bytes / 4 < FAST_BYTES ? bytes / 4 : FAST_BYTES)))
+	uint64_t written = tail->written - tail->began_at, passed_ns = now - tail->began_ns;
+	if (bytes < SPARE_MIN_BYTES || written == 0 || written < (bytes / 16 < FAST_BYTES ? bytes / 16 : FAST_BYTES))
 		return;
-	tail->fast = (now - tail->began_ns) / 1000000 <= written * 1000 / FAST_BYTES_PER_S;
-	if (tail->fast)
-		spare_want(writer, bytes);
+	tail->fast = passed_ns / 1000000 <= written * 1000 / FAST_BYTES_PER_S;
+	if (!tail->fast)
+		return;
+	/* Half of the time that the rest of the segment takes. */
+	double left = bytes > tail->written ? (double)(bytes - tail->written) : 0;
+	spare_want(writer, bytes, (uint64_t)(left * (double)passed_ns / (double)written / 2));
 }
 
 int tail_create(struct writer *writer, struct plan *plan)

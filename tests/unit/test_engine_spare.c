@@ -70,6 +70,34 @@ SPARE_TEST(a_fast_stream_goes_on_in_spares)
 	check("a", 50);
 }
 
+/* At 10 MB a second. */
+SPARE_TEST(a_spare_is_made_within_half_the_time_that_is_left)
+{
+	fixture_close(&f);
+	f.options.max_segment_size = 4u << 20;
+	f.options.write_buffer_size = 4000;
+	fixture_open(&f);
+	uint64_t entries = 0, per_ms = 1;
+	for (; !is_there(); entries += per_ms) {
+		cr_assert(entries * LEN < f.options.max_segment_size / 2, "none is begun");
+		append("a", entries, entries + per_ms);
+		sim_advance(f.io, 1000000);
+	}
+	uint64_t written = sim_count(f.io, SIM_PWRITE);
+	fixture_run(&f);
+	cr_assert(sim_count(f.io, SIM_PWRITE) == written, "it is made all at once");
+	sim_advance(f.io, 40000000);
+	fixture_run(&f);
+	uint64_t pieces = sim_count(f.io, SIM_PWRITE) - written;
+	cr_assert(pieces > 0, "it does not go on");
+	sim_advance(f.io, 200000000);
+	fixture_run(&f);
+	cr_assert(sim_count(f.io, SIM_PWRITE) > written + pieces, "all of it in the first part of the time");
+	uint64_t renamed = renames();
+	append("a", entries, f.options.max_segment_size / LEN + 2);
+	cr_assert(renames() == renamed + 1, "it is ready, and not taken");
+}
+
 SPARE_TEST(no_spare_is_left_behind)
 {
 	append("a", 0, 5);
