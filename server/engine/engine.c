@@ -237,7 +237,7 @@ void engine_abandon(struct engine *engine)
 	chores_drain(engine->keeper);
 	for (size_t i = 0; i < engine->table.bucket_count; i++)
 		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
-			tail_end(&stream->tail);
+			tail_end(stream->writer, stream);
 	chores_drain(engine->filler);
 	chores_drain(engine->maker);
 	for (uint32_t i = 0; i < engine->writer_count; i++) {

@@ -363,7 +363,7 @@ static void drop_unpublished(struct writer *writer)
 		struct tail *tail = &plan->stream->tail;
 		if (!plan->fresh)
 			continue;
-		tail_end(tail);
+		tail_end(writer, plan->stream);
 		if (tail->pinned) {
 			writer->pinned--;
 			open_cache_unpin(writer->engine->open_cache, plan->fresh);

@@ -34,6 +34,15 @@ static int pad_page(const struct tail *tail, uint64_t end, struct iovec *iov)
 	return 1;
 }
 
+/* It was reserved, and is not to be had all the same: what was written of it is taken back before any sync. */
+static int take_back(struct writer *writer, struct plan *plan, struct io_file *file, int no_room)
+{
+	int r = tail_take_back(&plan->stream->tail, writer->engine->io, file, plan->offset);
+	if (r == 0)
+		return no_room;
+	return io_no_room(r) ? -EIO : r;
+}
+
 /* With what is held before it. *ret_tried: false if there was not even a descriptor for it. */
 static int write_in_place(struct writer *writer, struct plan *plan, bool *ret_tried)
 {
@@ -50,17 +59,13 @@ static int write_in_place(struct writer *writer, struct plan *plan, bool *ret_tr
 	int iov_count = held ? 1 : 0;
 	iov_count += plan_iov(writer, plan, iov + iov_count);
 	iov_count += pad_page(tail, plan->frame_offset + plan->built.total_bytes, &iov[iov_count]);
+	recent_drop(writer, tail->segment);
 	r = io->ops->pwritev(file, iov, iov_count, offset);
 	if (r == 0 && held)
 		held_done(writer, plan->stream);
 	held_unref(held);
-	if (io_no_room(r)) {
-		/* It was reserved, and is not to be had all the same: what was written of it is taken back before any
-		 * sync. */
-		int back = tail_take_back(tail, io, file, plan->offset);
-		if (back != 0)
-			r = io_no_room(back) ? -EIO : back;
-	}
+	if (io_no_room(r))
+		r = take_back(writer, plan, file, r);
 	open_cache_unpin(writer->engine->open_cache, tail->segment);
 	return r;
 }
@@ -136,6 +141,28 @@ static int prepare_direct(struct writer *writer, struct plan *plan, const char *
 	return r;
 }
 
+/* By one call that writes and syncs. 0; 1: the usual way has to be taken; negative: *ret_what failed. */
+static int write_durably(struct writer *writer, struct plan *plan, const char **ret_what)
+{
+	struct stream *stream = plan->stream;
+	struct iovec iov[3];
+	if (!recent_wants(writer, plan))
+		return 1;
+	*ret_what = "sync of the directory of";
+	int r = tail_sync_names(writer, stream);
+	if (r != 0)
+		return tail_was_not_tried(r) ? 1 : r;
+	*ret_what = "write of";
+	r = recent_write(writer, stream, plan->offset, iov, plan_iov(writer, plan, iov));
+	if (io_no_room(r))
+		r = take_back(writer, plan, stream->tail.uncached, r);
+	if (r != 0)
+		return r;
+	advance(writer, plan);
+	tail_mark_synced(writer, stream);
+	return 0;
+}
+
 static int write_direct(struct writer *writer)
 {
 	for (size_t i = 0; i < writer->plan_count; i++) {
@@ -147,7 +174,16 @@ static int write_direct(struct writer *writer)
 			continue;
 		const char *what;
 		bool tried;
-		int r = prepare_direct(writer, plan, &what);
+		int r = write_durably(writer, plan, &what);
+		if (r == 0)
+			continue;
+		if (r < 0 && !io_no_room(r))
+			return fail_with(writer, r, what, plan);
+		if (r < 0) {
+			give_up(writer, plan, r, "write");
+			continue;
+		}
+		r = prepare_direct(writer, plan, &what);
 		if (r != 0) {
 			if (atomic_load(&writer->failed))
 				return r;

@@ -33,6 +33,7 @@ enum io_open_flags {
 	IO_EXCLUSIVE = 1 << 3, /* with IO_CREATE: -EEXIST if it is there */
 	IO_UNCACHED = 1 << 4, /* past the page cache, where the file system can: what is written has to begin and end at
 				 multiples of IO_PAGE_BYTES, in the file and in memory */
+	IO_DURABLE = 1 << 5,  /* what a write wrote is durable, as by sync, when the call returns */
 };
 
 /* The file system is full, or a quota is: nothing else has failed. */

@@ -91,6 +91,8 @@ static int posix_open(struct io *io, const char *path, int flags, struct io_file
 		os_flags |= O_CREAT;
 	if (flags & IO_EXCLUSIVE)
 		os_flags |= O_EXCL;
+	if (flags & IO_DURABLE)
+		os_flags |= O_DSYNC;
 	struct io_file *file = malloc(sizeof(*file));
 	if (!file)
 		return -ENOMEM;

@@ -43,6 +43,7 @@ struct job {
 struct snapshot {
 	struct segment *segment; /* referenced */
 	struct held *held;	 /* referenced; NULL: all is in the file */
+	struct recent *recent;	 /* referenced, where nothing is held; NULL: it is in the file alone */
 	uint64_t first_id, end_id, data_end, salt;
 	uint32_t header_bytes, header_check;
 	bool cut, sealed, indexed, loaded;
@@ -462,6 +463,9 @@ static enum read_result read_segment(struct job *job, struct snapshot *snapshot)
 	if (snapshot->held) {
 		window->memory = snapshot->held->bytes;
 		window->memory_from = snapshot->held->from;
+	} else if (snapshot->recent) {
+		window->memory = snapshot->recent->bytes;
+		window->memory_from = snapshot->recent->from;
 	}
 	enum read_result result;
 	r = snapshot->loaded && snapshot->indexed ? 0 : load_segment(job, snapshot, window);
@@ -504,9 +508,9 @@ static enum read_result read_some(struct job *job)
 	uint64_t first_kept = stream->segment_count > 0 ? stream->segments[0]->first_id : 0;
 	struct segment *segment = stream_segment_at(stream, job->next);
 	if (segment)
-		snapshot = (struct snapshot){segment, held_of(segment), segment->first_id, segment->end_id,
-			segment->data_end, segment->salt, segment->header_bytes, segment->header_check, segment->cut,
-			segment->sealed, segment->indexed, segment->header_bytes != 0};
+		snapshot = (struct snapshot){segment, held_of(segment), recent_of(segment), segment->first_id,
+			segment->end_id, segment->data_end, segment->salt, segment->header_bytes, segment->header_check,
+			segment->cut, segment->sealed, segment->indexed, segment->header_bytes != 0};
 	pthread_mutex_unlock(&stream->writer->list_lock);
 	enum read_result result;
 	if (job->next < first_kept)
@@ -518,6 +522,7 @@ static enum read_result read_some(struct job *job)
 	else
 		result = read_segment(job, &snapshot);
 	held_unref(snapshot.held);
+	recent_unref(snapshot.recent);
 	segment_unref(segment, job->engine->open_cache);
 	return result;
 }

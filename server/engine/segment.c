@@ -7,6 +7,7 @@
 
 #include "activity.h"
 #include "held.h"
+#include "recent.h"
 #include "stream.h"
 
 static atomic_uint_least64_t next_serial = 1;
@@ -37,6 +38,7 @@ void segment_unref(struct segment *segment, struct open_cache *cache)
 		open_cache_drop(cache, segment);
 	index_clear(&segment->index);
 	held_unref(segment->held);
+	recent_unref(segment->recent);
 	free(segment);
 }
 
@@ -62,14 +64,18 @@ void segment_index_path(const struct segment *segment, char out[SEGMENT_PATH_MAX
 	join(segment, file, out);
 }
 
+/* One of so many descriptors may be lent. */
+#define LENT_SHARE 8u
+
 /* ---- the cache of open files ------------------------------------------------------------------------------------ */
 
 struct open_cache {
 	struct io *io;
 	pthread_mutex_t lock;
 	pthread_cond_t opened;
-	struct segment *newest, *oldest; /* open and not pinned */
-	uint32_t capacity, open_count, open_max;
+	struct segment *newest, *oldest;	 /* open and not pinned */
+	uint32_t capacity, open_count, open_max; /* open_count: those that are lent, too */
+	uint32_t lent;
 };
 
 struct open_cache *open_cache_new(struct io *io, uint32_t capacity)
@@ -264,6 +270,27 @@ void open_cache_drop(struct open_cache *cache, struct segment *segment)
 	}
 	pthread_mutex_unlock(&cache->lock);
 	close_taken(cache, closing);
+}
+
+bool open_cache_lend(struct open_cache *cache)
+{
+	pthread_mutex_lock(&cache->lock);
+	bool lent = cache->lent < cache->capacity / LENT_SHARE;
+	if (lent) {
+		cache->lent++;
+		cache->open_count++;
+		make_room(cache);
+	}
+	pthread_mutex_unlock(&cache->lock);
+	return lent;
+}
+
+void open_cache_take_back(struct open_cache *cache)
+{
+	pthread_mutex_lock(&cache->lock);
+	cache->lent--;
+	cache->open_count--;
+	pthread_mutex_unlock(&cache->lock);
 }
 
 void open_cache_stats(struct open_cache *cache, uint64_t *ret_open, uint64_t *ret_max)

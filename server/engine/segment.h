@@ -19,6 +19,7 @@
 #include "names.h"
 
 struct held;
+struct recent;
 struct stream;
 struct open_cache;
 
@@ -39,7 +40,8 @@ struct segment {
 	bool sealed;
 	bool indexed; /* the index covers it all */
 	struct index index;
-	struct held *held; /* its end, as long as it is in the journal alone; NULL: it is in the file */
+	struct held *held;     /* its end, as long as it is in the journal alone; NULL: it is in the file */
+	struct recent *recent; /* its last bytes, which are in the file, too; NULL: not in memory */
 
 	atomic_uint refs;
 	struct segment *doomed_next; /* the deleter's */
@@ -79,6 +81,12 @@ void open_cache_drop(struct open_cache *cache, struct segment *segment);
 
 /* Closes the file that was not used for longest. False: all that are open are pinned. */
 bool open_cache_evict(struct open_cache *cache);
+
+/* Takes one of its descriptors for a file that is none of its own, until it is given back. False: there is none to
+ * spare.
+ */
+bool open_cache_lend(struct open_cache *cache);
+void open_cache_take_back(struct open_cache *cache);
 
 void open_cache_stats(struct open_cache *cache, uint64_t *ret_open, uint64_t *ret_max);
 

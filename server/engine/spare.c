@@ -12,7 +12,9 @@
 
 #define PREFIX "ironwald.spare-"
 #define PATH_MAX_BYTES 32
-/* One write and sync: the log's own syncs wait for one of them at most. A large one where that is not enough. */
+/* One write and sync: the log's own syncs wait for one of them at most. A large one where so much of the spare is late.
+ */
+#define LATE_SHARE 8u
 #define PIECE_BYTES (UINT64_C(256) << 10)
 #define LARGE_PIECE_BYTES (UINT64_C(2) << 20)
 /* It is not made unless the disk has so many times its size. */
@@ -91,7 +93,7 @@ static int make_piece(struct spare *spare, const char *path)
 	uint64_t due = due_bytes(spare), left = spare->bytes - spare->made_bytes;
 	if (due <= spare->made_bytes)
 		return 2;
-	uint64_t piece = due - spare->made_bytes < LARGE_PIECE_BYTES ? PIECE_BYTES : LARGE_PIECE_BYTES;
+	uint64_t piece = due - spare->made_bytes < spare->bytes / LATE_SHARE ? PIECE_BYTES : LARGE_PIECE_BYTES;
 	int r = spare->file ? 0 : begin(spare, io, path);
 	struct iovec iov = {(void *)zeros, (size_t)(left < piece ? left : piece)};
 	if (r == 0)

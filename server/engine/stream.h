@@ -34,6 +34,7 @@ struct tail {
 	bool pinned;		     /* its descriptor is held because it is dirty */
 	bool unchecked;		     /* opened from the clean-stop record: look before the first write */
 	bool whole_pages;	     /* it was a spare: writes end where a page does */
+	struct io_file *uncached;    /* lent descriptor, for writes past the page cache; NULL: none */
 	bool fast;		     /* it fills its segments fast: the next one is to be a spare */
 	uint64_t began_ns, began_at; /* when `written` was there; 0: not looked at yet */
 	struct fill *fill;	     /* zeros being written ahead; NULL: none */

@@ -221,7 +221,7 @@ static void trim(struct writer *writer, struct stream *stream)
 	uint64_t end = align_up(tail->written, IO_PAGE_BYTES);
 	if (!tail->segment || tail->unchecked || tail->prepared <= end || tail_pin(writer, tail->segment, &file) != 0)
 		return;
-	settle_fill(tail, true);
+	tail_end(writer, stream);
 	if (writer->engine->io->ops->truncate(file, end) == 0)
 		tail->prepared = end;
 	unpin(writer, tail->segment);
@@ -240,6 +240,14 @@ void tail_give_back_room(struct writer *writer)
 	atomic_store(&writer->engine->no_room_ns, io->ops->monotonic_ns(io));
 	spare_drop(writer);
 	tail_trim_all(writer);
+}
+
+bool tail_is_roomy(const struct writer *writer, const struct stream *stream)
+{
+	for (unsigned i = 0; i < ROOMY_MAX; i++)
+		if (writer->roomy[i] == stream)
+			return true;
+	return false;
 }
 
 /* A place among those that hold much room. NULL: all are taken by streams that this group writes to. */
@@ -266,8 +274,10 @@ static uint64_t take_spare(struct writer *writer, struct segment *segment)
 	segment_path(segment, path);
 	if (!place || io->ops->exists(io, path) != 0 || spare_take(writer, path, &bytes) != 0)
 		return 0;
-	if (*place && *place != segment->stream)
+	if (*place && *place != segment->stream) {
+		recent_end(writer, *place);
 		trim(writer, *place);
+	}
 	*place = segment->stream;
 	return bytes;
 }
@@ -378,7 +388,7 @@ void tail_discard(struct writer *writer, struct plan *plan)
 	struct engine *engine = writer->engine;
 	char path[SEGMENT_PATH_MAX];
 	segment_path(plan->fresh, path);
-	settle_fill(&plan->stream->tail, true);
+	tail_end(writer, plan->stream);
 	/* The name tells the next id, with a damaged segment before it perhaps nothing else does: it stays, once made.
 	 */
 	struct io_file *file;
@@ -400,7 +410,7 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 	struct tail *tail = &stream->tail;
 	struct segment *segment = tail->segment;
 	struct io *io = writer->engine->io;
-	settle_fill(tail, true);
+	tail_end(writer, stream);
 	struct io_file *file;
 	int r = tail_pin(writer, segment, &file);
 	if (r != 0)
@@ -471,9 +481,10 @@ int tail_take_back(struct tail *tail, struct io *io, struct io_file *file, uint6
 	return r;
 }
 
-void tail_end(struct tail *tail)
+void tail_end(struct writer *writer, struct stream *stream)
 {
-	settle_fill(tail, true);
+	settle_fill(&stream->tail, true);
+	recent_end(writer, stream);
 }
 
 void tail_fill_ahead(struct writer *writer, struct stream *stream)

@@ -62,6 +62,7 @@ void writer_free(struct writer *writer)
 	journal_close(writer->journal);
 	frame_builder_free(&writer->builder);
 	free(writer->plans);
+	recent_unref(writer->recent_kept);
 	pthread_mutex_destroy(&writer->queue_lock);
 	pthread_mutex_destroy(&writer->list_lock);
 	pthread_cond_destroy(&writer->queue_changed);
@@ -121,7 +122,7 @@ int writer_settle(struct writer *writer, struct error *err)
 	for (size_t i = 0; i < writer->engine->table.bucket_count; i++)
 		for (struct stream *stream = writer->engine->table.buckets[i]; stream; stream = stream->table_next)
 			if (stream->writer == writer)
-				tail_end(&stream->tail);
+				tail_end(writer, stream);
 	writer->held_due_ns = 0; /* the keeper has gone, and what is held goes into its files here */
 	if (atomic_load(&writer->failed))
 		return error_set_io(err, writer->failed_errno, "writer stopped earlier:", writer->stats.failed_reason);

@@ -16,6 +16,7 @@
 #include "frame_builder.h"
 #include "held.h"
 #include "journal.h"
+#include "recent.h"
 
 /* So many active segments of a writer may hold as much as a spare's room ahead. */
 #define ROOMY_MAX 4u
@@ -71,6 +72,8 @@ struct writer {
 	struct spare *spare;		 /* NULL: none */
 	struct stream *roomy[ROOMY_MAX]; /* whose active segment was a spare, the next to be trimmed at roomy_next */
 	uint32_t roomy_next;
+	struct recent *recent_kept; /* memory for the next one; NULL: none */
+	bool no_uncached;	    /* the file system wants it otherwise */
 	uint64_t held_due_ns;  /* when what is held is written because nothing comes any more; 0: nothing is held */
 	uint64_t next_sync_ns; /* when the interval is over; 0: nothing to sync */
 	bool sync_is_late;     /* the last one by the interval found no descriptor */
@@ -153,6 +156,8 @@ void tail_mark_dirty(struct writer *writer, struct stream *stream);
 void tail_mark_synced(struct writer *writer, struct stream *stream);
 /* Saves index points that are proven by a sync, now and then or (all) at the end. */
 void tail_save_index(struct writer *writer, struct stream *stream, bool all);
+/* It is among those that may hold as much room ahead as a spare has. */
+bool tail_is_roomy(const struct writer *writer, const struct stream *stream);
 /* Asks for zeros ahead if the segment grows fast enough to deserve them. */
 void tail_fill_ahead(struct writer *writer, struct stream *stream);
 
@@ -161,8 +166,8 @@ void tail_trim_all(struct writer *writer);
 /* The disk is full: the spare goes, and that room. */
 void tail_give_back_room(struct writer *writer);
 
-/* Ends what is under way in the background for the tail, and forgets it. */
-void tail_end(struct tail *tail);
+/* Ends what is under way in the background for the tail, and forgets it, with what it has in memory. */
+void tail_end(struct writer *writer, struct stream *stream);
 
 /* truncate.c: takes whole segments below op->safe_id off the list. */
 void writer_truncate(struct writer *writer, struct op *op);

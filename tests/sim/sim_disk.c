@@ -164,6 +164,7 @@ static int sim_pwritev(struct io_file *file, const struct iovec *iov, int iov_co
 			return -EFBIG;
 		total += iov[i].iov_len;
 	}
+	const uint64_t begin = offset;
 	uint64_t left = verdict.torn && total > 0 ? rng_below(&sim->chance, total) : total;
 	for (int i = 0; i < iov_count && left > 0; i++) {
 		const size_t len = iov[i].iov_len < left ? iov[i].iov_len : (size_t)left;
@@ -174,6 +175,8 @@ static int sim_pwritev(struct io_file *file, const struct iovec *iov, int iov_co
 		offset += len;
 		left -= len;
 	}
+	if ((file->flags & IO_DURABLE) && verdict.rc == 0)
+		inode_sync_range(file->inode, begin, total);
 	return verdict.rc;
 }
 

@@ -343,6 +343,26 @@ bool inode_has_unsynced(const struct inode *inode)
 	return inode->is_dirty || inode->listed;
 }
 
+/* It is off the list. */
+static void sync_page(struct inode *inode, struct page *page)
+{
+	page->was_synced |= page->dirty;
+	page->dirty = page->written = page->has_mid = 0;
+	page->is_listed = false;
+	if (page->dropped) {
+		list_page(inode, page);
+	} else if (page->index * PAGE_BYTES >= inode->size) {
+		inode->pages[page->index] = NULL;
+		if (page->counted)
+			give_block(inode);
+		page_free(page);
+	} else {
+		free(page->disk);
+		free(page->mid);
+		page->disk = page->mid = NULL;
+	}
+}
+
 void inode_sync(struct inode *inode)
 {
 	struct page *page = inode->listed;
@@ -351,25 +371,34 @@ void inode_sync(struct inode *inode)
 	while (page) {
 		struct page *next = page->next_listed;
 
-		page->was_synced |= page->dirty;
-		page->dirty = page->written = page->has_mid = 0;
-		page->is_listed = false;
-		if (page->dropped) {
-			list_page(inode, page);
-		} else if (page->index * PAGE_BYTES >= inode->size) {
-			inode->pages[page->index] = NULL;
-			if (page->counted)
-				give_block(inode);
-			page_free(page);
-		} else {
-			free(page->disk);
-			free(page->mid);
-			page->disk = page->mid = NULL;
-		}
+		sync_page(inode, page);
 		page = next;
 	}
 	inode->synced_size = inode->low_size = inode->size;
 	mark_clean(inode);
+}
+
+void inode_sync_range(struct inode *inode, uint64_t offset, uint64_t len)
+{
+	struct page *page = inode->listed;
+
+	if (inode->low_size < inode->synced_size) { /* what was cut off must not come between: it is all one */
+		inode_sync(inode);
+		return;
+	}
+	inode->listed = NULL;
+	while (page) {
+		struct page *next = page->next_listed;
+
+		page->is_listed = false;
+		if (page->index >= offset / PAGE_BYTES && page->index * PAGE_BYTES < offset + len)
+			sync_page(inode, page);
+		else
+			list_page(inode, page);
+		page = next;
+	}
+	if (inode->synced_size < offset + len)
+		inode->synced_size = inode->low_size = offset + len;
 }
 
 void inode_sync_failed(struct inode *inode)

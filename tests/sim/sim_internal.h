@@ -181,6 +181,8 @@ void inode_truncate(struct inode *inode, uint64_t size);
 int inode_allocate(struct inode *inode, uint64_t offset, uint64_t len);
 bool inode_has_unsynced(const struct inode *inode);
 void inode_sync(struct inode *inode);
+/* The pages of the range, and the size up to its end. */
+void inode_sync_range(struct inode *inode, uint64_t offset, uint64_t len);
 void inode_sync_failed(struct inode *inode);
 void inode_survive(struct inode *inode, enum sim_power_mode mode);
 /* After a restart: counts the blocks anew. */
