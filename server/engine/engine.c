@@ -4,10 +4,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "block_map.h"
 #include "checkpointer.h"
+#include "cores.h"
 #include "engine_private.h"
 #include "log.h"
 #include "spare.h"
@@ -19,12 +19,13 @@
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
-/* A writer each for up to WRITERS_MAX shards, but not many more than the cores can run: writers of several shards make
- * them durable by one sync. Without threads it is the same on every machine. */
+/* A writer each for up to WRITERS_MAX shards, but not more than the cores can run: a writer of several shards makes them
+ * durable by one sync. At least two, so that one which fails leaves another. Without threads it is the same on every
+ * machine. */
 static uint32_t writers_wanted(const struct engine *engine)
 {
-	long cores = engine->hooks.no_threads ? WRITERS_MAX : sysconf(_SC_NPROCESSORS_ONLN);
-	uint32_t most = cores > (long)WRITERS_MAX / 2 ? WRITERS_MAX : 2 * (uint32_t)(cores > 1 ? cores : 1);
+	uint32_t cores = engine->hooks.no_threads ? WRITERS_MAX : cores_usable();
+	uint32_t most = cores < WRITERS_MAX ? cores : WRITERS_MAX;
 	most = most > WRITERS_LEAST ? most : WRITERS_LEAST;
 	most = engine->options.max_writers < most ? engine->options.max_writers : most;
 	return engine->options.shard_count < most ? engine->options.shard_count : most;

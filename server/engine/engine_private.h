@@ -19,7 +19,7 @@
 #define CLEAN_PATH NAMES_OWN_PREFIX "clean"
 
 #define WRITERS_MAX 16u
-#define WRITERS_LEAST 4u
+#define WRITERS_LEAST 2u
 
 struct checkpoint_op;
 struct checkpointer;

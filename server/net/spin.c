@@ -1,11 +1,10 @@
 #include "spin.h"
 
-#include <sched.h>
+#include "cores.h"
 
 void spin_init(struct spin *spin)
 {
-	cpu_set_t cpus;
-	spin->cores = sched_getaffinity(0, sizeof(cpus), &cpus) == 0 ? (unsigned)CPU_COUNT(&cpus) : 1;
+	spin->cores = cores_usable();
 	spin->spinning = false;
 	spin->vain = spin->rest = 0;
 	spin->happened_ns = 0;

@@ -94,10 +94,12 @@ RECENT_TEST(a_group_is_one_write_that_is_durable)
 	fixture_power_cut(&f, SIM_LOSE_ALL);
 	fixture_open(&f);
 	check("a", 16);
+	cr_assert(fixture_stats(&f).recovery.torn_tails_cut == 0, "there are zeros behind it");
 	append("a", 16, 40);
-	fixture_power_cut(&f, SIM_LOSE_ALL);
+	fixture_power_cut(&f, SIM_KEEP_ALL);
 	fixture_open(&f);
 	check("a", 40);
+	cr_assert(fixture_stats(&f).recovery.torn_tails_cut == 0);
 }
 
 RECENT_TEST(the_end_is_read_from_memory)
