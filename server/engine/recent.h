@@ -3,9 +3,9 @@
  *
  * A stream that fills its segments fast, in spares, and wants each group durable is written in whole pages from here:
  * one call writes and syncs, and nothing is copied into pages of the cache, most of which nobody would read before they
- * have to go. Who reads near the end finds the bytes here; who is further back, in the file. Owns the bytes, and the
- * descriptor in tail->uncached. The writer's thread changes them; readers hold a reference. Invariant: what is
- * published of the segment from `from` on is here, and as in the file; it never changes.
+ * have to go. Who reads near the end finds the bytes here; who is further back, in the file.
+ * Owns the bytes, and the descriptor in tail->uncached. The writer's thread changes them; readers hold a reference.
+ * Invariant: what is published of the segment from `from` on is here, as it is in the file, and never changes.
  */
 #ifndef IRONWALD_RECENT_H
 #define IRONWALD_RECENT_H
@@ -29,8 +29,8 @@ struct recent {
 	uint8_t *bytes; /* where a page of memory does; RECENT_BYTES of them */
 };
 
-/* [writer] Whether what stands in the plan may be written so: its stream's tail is durable up to there, and has blocks
- * for it. */
+/* [writer] Whether what stands in the plan may be written so: its stream's tail is one that was a spare, and all of
+ * it is durable; and it is not too much. */
 bool recent_wants(const struct writer *writer, const struct plan *plan);
 /* [writer] Writes it at `offset`, where the segment ends, and makes it durable. 0; 1: nothing was done, it has to go
  * the usual way; or a negative errno: any part of it may be in the file. */

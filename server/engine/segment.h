@@ -82,11 +82,9 @@ void open_cache_drop(struct open_cache *cache, struct segment *segment);
 /* Closes the file that was not used for longest. False: all that are open are pinned. */
 bool open_cache_evict(struct open_cache *cache);
 
-/* Takes one of its descriptors for a file that is none of its own, until it is given back. False: there is none to
- * spare.
- */
+/* Gives up one of its descriptors, for a file that is none of its own. False: it has none to spare. */
 bool open_cache_lend(struct open_cache *cache);
-void open_cache_take_back(struct open_cache *cache);
+void open_cache_take_back(struct open_cache *cache); /* that file is closed */
 
 void open_cache_stats(struct open_cache *cache, uint64_t *ret_open, uint64_t *ret_max);
 

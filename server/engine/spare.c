@@ -12,11 +12,11 @@
 
 #define PREFIX "ironwald.spare-"
 #define PATH_MAX_BYTES 32
-/* One write and sync: the log's own syncs wait for one of them at most. A large one where so much of the spare is late.
- */
-#define LATE_SHARE 8u
+/* One write and sync: the log's own syncs wait for one of them at most. */
 #define PIECE_BYTES (UINT64_C(256) << 10)
-#define LARGE_PIECE_BYTES (UINT64_C(2) << 20)
+/* The same where more than one part in so many of the spare is late: fewer syncs are faster. */
+#define LATE_SHARE 8u
+#define LATE_PIECE_BYTES (UINT64_C(2) << 20)
 /* It is not made unless the disk has so many times its size. */
 #define ROOM_FACTOR 8
 /* When none could be made, or it was in the way, the next one is not tried at once. */
@@ -28,9 +28,10 @@ struct spare {
 	struct chore chore;
 	struct writer *writer;
 	uint64_t bytes, made_bytes;
-	uint64_t from_ns, by_ns; /* it is made evenly from one to the other */
-	struct io_file *file;	 /* while it is made */
-	bool cached;		 /* the file system writes only through its cache */
+	uint64_t from_ns;
+	atomic_uint_least64_t by_ns; /* it is made evenly from one to the other */
+	struct io_file *file;	     /* while it is made */
+	bool cached;		     /* the file system writes only through its cache */
 	atomic_int state;
 	atomic_int refs; /* the writer's and the chore's */
 };
@@ -78,22 +79,25 @@ static int begin(struct spare *spare, struct io *io, const char *path)
 /* How much of it should be there by now. */
 static uint64_t due_bytes(const struct spare *spare)
 {
-	uint64_t now = now_ns(spare->writer);
-	if (now >= spare->by_ns)
+	uint64_t now = now_ns(spare->writer), by_ns = atomic_load(&spare->by_ns);
+	if (now >= by_ns)
 		return spare->bytes;
 	uint64_t passed = now > spare->from_ns ? now - spare->from_ns : 0;
-	return (uint64_t)((double)spare->bytes * (double)passed / (double)(spare->by_ns - spare->from_ns));
+	return (uint64_t)((double)spare->bytes * (double)passed / (double)(by_ns - spare->from_ns));
 }
 
-/* 1: there is more to do; 2: but later. */
+/* What is left of it is not due yet. */
+#define NOT_DUE 2
+
+/* 1: there is more to do; NOT_DUE: but later. */
 static int make_piece(struct spare *spare, const char *path)
 {
-	static const _Alignas(IO_PAGE_BYTES) uint8_t zeros[LARGE_PIECE_BYTES];
+	static const _Alignas(IO_PAGE_BYTES) uint8_t zeros[LATE_PIECE_BYTES];
 	struct io *io = spare->writer->engine->io;
 	uint64_t due = due_bytes(spare), left = spare->bytes - spare->made_bytes;
 	if (due <= spare->made_bytes)
-		return 2;
-	uint64_t piece = due - spare->made_bytes < spare->bytes / LATE_SHARE ? PIECE_BYTES : LARGE_PIECE_BYTES;
+		return NOT_DUE;
+	uint64_t piece = due - spare->made_bytes < spare->bytes / LATE_SHARE ? PIECE_BYTES : LATE_PIECE_BYTES;
 	int r = spare->file ? 0 : begin(spare, io, path);
 	struct iovec iov = {(void *)zeros, (size_t)(left < piece ? left : piece)};
 	if (r == 0)
@@ -120,7 +124,7 @@ static enum chore_result run(struct chore *chore)
 	int r = 1, making = MAKING;
 	while (r == 1 && atomic_load(&spare->state) == MAKING && !atomic_load(&engine->abandoned))
 		r = make_piece(spare, path);
-	if (r == 2)
+	if (r == NOT_DUE)
 		return CHORE_LATER;
 	if (spare->file)
 		engine->io->ops->close(spare->file);
@@ -150,7 +154,13 @@ void spare_want(struct writer *writer, uint64_t bytes, uint64_t within_ns)
 {
 	if (writer->spare && atomic_load(&writer->spare->state) == GAVE_UP)
 		forget(writer);
-	if (writer->spare || now_ns(writer) < writer->spare_after_ns)
+	uint64_t now = now_ns(writer);
+	if (writer->spare) {
+		if (now + within_ns < atomic_load(&writer->spare->by_ns)) /* the stream is faster than it was */
+			atomic_store(&writer->spare->by_ns, now + within_ns);
+		return;
+	}
+	if (now < writer->spare_after_ns)
 		return;
 	struct spare *spare = calloc(1, sizeof(*spare));
 	if (!spare)
@@ -158,8 +168,8 @@ void spare_want(struct writer *writer, uint64_t bytes, uint64_t within_ns)
 	spare->chore.run = run;
 	spare->writer = writer;
 	spare->bytes = bytes;
-	spare->from_ns = now_ns(writer);
-	spare->by_ns = spare->from_ns + within_ns;
+	spare->from_ns = now;
+	atomic_init(&spare->by_ns, now + within_ns);
 	atomic_init(&spare->state, MAKING);
 	atomic_init(&spare->refs, 2);
 	writer->spare = spare;
