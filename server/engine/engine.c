@@ -19,9 +19,9 @@
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
-/* A writer each for up to WRITERS_MAX shards, but not more than the cores can run: a writer of several shards makes them
- * durable by one sync. At least two, so that one which fails leaves another. Without threads it is the same on every
- * machine. */
+/* A writer each for up to WRITERS_MAX shards, but not more than the cores can run: a writer of several shards makes
+ * them durable by one sync. At least two, so that one which fails leaves another. Without threads it is the same on
+ * every machine. */
 static uint32_t writers_wanted(const struct engine *engine)
 {
 	uint32_t cores = engine->hooks.no_threads ? WRITERS_MAX : cores_usable();
@@ -202,7 +202,7 @@ int engine_close(struct engine *engine, struct error *err)
 	chores_drain(engine->keeper);
 	chores_drain(engine->filler);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
-		spare_drop(engine->writers[i]);
+		(void)spare_drop(engine->writers[i]);
 	chores_drain(engine->maker);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		if (writer_settle(engine->writers[i], result == 0 ? err : NULL) != 0)
@@ -242,7 +242,7 @@ void engine_abandon(struct engine *engine)
 	chores_drain(engine->filler);
 	chores_drain(engine->maker);
 	for (uint32_t i = 0; i < engine->writer_count; i++) {
-		spare_drop(engine->writers[i]);
+		(void)spare_drop(engine->writers[i]);
 		struct writer *writer = engine->writers[i];
 		atomic_store(&writer->failed, true); /* no sync by the interval any more */
 		free_parts(writer->pending_first);

@@ -151,11 +151,15 @@ static int write_durably(struct writer *writer, struct plan *plan, const char **
 	*ret_what = "sync of the directory of";
 	int r = tail_sync_names(writer, stream);
 	if (r != 0)
-		return tail_was_not_tried(r) ? 1 : r;
+		return tail_was_not_tried(r) ? 1 : io_no_room(r) ? -EIO : r;
 	*ret_what = "write of";
 	r = recent_write(writer, stream, plan->offset, iov, plan_iov(writer, plan, iov));
-	if (io_no_room(r))
+	if (io_no_room(r)) {
 		r = take_back(writer, plan, stream->tail.uncached, r);
+		/* Some of it may be durable: that it is gone has to be, before anyone is told so. */
+		if (io_no_room(r) && writer->engine->io->ops->sync(stream->tail.uncached) != 0)
+			r = -EIO;
+	}
 	if (r != 0)
 		return r;
 	advance(writer, plan);

@@ -73,7 +73,7 @@ bool recent_wants(const struct writer *writer, const struct plan *plan)
 {
 	const struct tail *tail = &plan->stream->tail;
 	uint64_t end = plan->frame_offset + plan->built.total_bytes;
-	return plan->sync && tail->whole_pages && !writer->no_uncached &&
+	return plan->sync && tail->whole_pages && !tail->fill && !writer->no_uncached &&
 	       (plan->fresh || tail->synced == tail->written) &&
 	       end - (plan->offset & ~(uint64_t)(page_bytes - 1)) <= RECENT_BYTES &&
 	       tail_is_roomy(writer, plan->stream);

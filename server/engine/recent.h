@@ -29,8 +29,8 @@ struct recent {
 	uint8_t *bytes; /* where a page of memory does; RECENT_BYTES of them */
 };
 
-/* [writer] Whether what stands in the plan may be written so: its stream's tail is one that was a spare, and all of
- * it is durable; and it is not too much. */
+/* [writer] Whether what stands in the plan may be written so: its stream's tail is one that was a spare, all of it is
+ * durable, and nobody else writes in the file; and it is not too much. */
 bool recent_wants(const struct writer *writer, const struct plan *plan);
 /* [writer] Writes it at `offset`, where the segment ends, and makes it durable. 0; 1: nothing was done, it has to go
  * the usual way; or a negative errno: any part of it may be in the file. */

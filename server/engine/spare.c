@@ -195,17 +195,18 @@ int spare_take(struct writer *writer, const char *path, uint64_t *ret_bytes)
 	return 0;
 }
 
-void spare_drop(struct writer *writer)
+bool spare_drop(struct writer *writer)
 {
 	if (!writer->spare)
-		return;
+		return false;
 	struct engine *engine = writer->engine;
 	char path[PATH_MAX_BYTES];
 	int making = MAKING;
 	path_of(writer, path);
 	/* What is being made is unlinked by its maker, before the next one of that name is begun. */
-	if (!atomic_compare_exchange_strong(&writer->spare->state, &making, DROPPED) && making == READY &&
-		!atomic_load(&engine->abandoned))
+	bool dropped = atomic_compare_exchange_strong(&writer->spare->state, &making, DROPPED);
+	if (!dropped && making == READY && !atomic_load(&engine->abandoned))
 		(void)engine->io->ops->unlink(engine->io, path);
 	forget(writer);
+	return dropped;
 }

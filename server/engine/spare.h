@@ -31,7 +31,8 @@ void spare_want(struct writer *writer, uint64_t bytes, uint64_t within_ns);
 /* Moves it to path, where nothing is. *ret_bytes: its size. 0; -ENOENT: there is none that is ready; or another
  * negative errno. */
 int spare_take(struct writer *writer, const char *path, uint64_t *ret_bytes);
-/* Gives its room back: at once if it is ready, soon if it is being made. Another one is made some seconds later. */
-void spare_drop(struct writer *writer);
+/* Gives its room back: at once if it is ready; true: it is being made, and its room is given back by the maker's next
+ * round. Another one is made some seconds later. */
+bool spare_drop(struct writer *writer);
 
 #endif

@@ -238,7 +238,8 @@ void tail_give_back_room(struct writer *writer)
 {
 	struct io *io = writer->engine->io;
 	atomic_store(&writer->engine->no_room_ns, io->ops->monotonic_ns(io));
-	spare_drop(writer);
+	if (spare_drop(writer))
+		chores_run_once(writer->engine->maker);
 	tail_trim_all(writer);
 }
 
@@ -302,7 +303,7 @@ static void want_spare(struct writer *writer, struct tail *tail)
 	uint64_t now = engine->io->ops->monotonic_ns(engine->io), bytes = spare_bytes_for(writer, tail);
 	uint64_t no_room_ns = atomic_load(&engine->no_room_ns);
 	if (no_room_ns != 0 && now - no_room_ns < NO_ROOM_NS) {
-		spare_drop(writer);
+		(void)spare_drop(writer);
 		return;
 	}
 	if (tail->began_ns == 0) {

@@ -232,10 +232,25 @@ RECENT_TEST(no_room_all_the_same)
 	cr_assert(!fixture_writer(&f, 0).failed && fixture_writer(&f, 0).no_space_errors == 1);
 	const char *path = fixture_file(&f, "a", ".wal", 1);
 	cr_assert(sim_file_size(f.io, path) < 6 * (int64_t)LEN, "%ld", (long)sim_file_size(f.io, path));
-	append("a", 15, 40);
 	fixture_power_cut(&f, SIM_LOSE_ALL);
 	fixture_open(&f);
+	check("a", 15);
+	cr_assert(fixture_stats(&f).recovery.torn_tails_cut == 0, "and durably so, before that is told");
+	append("a", 15, 40);
 	check("a", 40);
+}
+
+/* A sync that finds no room has failed like any other. */
+RECENT_TEST(a_directory_that_cannot_be_synced)
+{
+	append("a", 0, SEGMENT_ENTRIES);
+	sim_fail_at(f.io, 1, ENOSPC, SIM_BIT(SIM_SYNC_DIR));
+	struct answer answer = fixture_append(&f, "a", 11, 1, LEN, 0, 0);
+	cr_assert(answer.code == ERR_IO && answer.error.outcome == OUTCOME_UNKNOWN, "%d", (int)answer.error.outcome);
+	cr_assert(fixture_writer(&f, 0).failed);
+	fixture_restart(&f);
+	append("a", fixture_info(&f, "a").end, 20);
+	check("a", 20);
 }
 
 RECENT_TEST(a_file_system_that_wants_it_otherwise)

@@ -206,6 +206,15 @@ SPARE_TEST(a_full_disk_gets_its_room_back)
 	check("b", 6);
 }
 
+SPARE_TEST(a_full_disk_gets_the_room_back_of_one_that_is_being_made)
+{
+	append_slowly();
+	sim_set_capacity(f.io, sim_used_bytes(f.io) + 3 * LEN);
+	append("b", 0, 6);
+	cr_assert(!is_there());
+	check("b", 6);
+}
+
 /* What stands there under the next segment's name is nothing that a spare may replace. */
 SPARE_TEST(a_spare_replaces_nothing)
 {
