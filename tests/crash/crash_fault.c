@@ -38,6 +38,7 @@ static const struct fault faults[] = {
 	{"torn write ENOSPC", ENOSPC, WRITES | SIM_TORN, HARM_SHARD},
 	{"sync of a file", EIO, SIM_BIT(SIM_SYNC), HARM_SHARD},
 	{"sync of a directory", EIO, SIM_BIT(SIM_SYNC_DIR), HARM_SHARD},
+	{"sync without room", ENOSPC, SIM_BIT(SIM_SYNC) | SIM_BIT(SIM_SYNC_DIR) | SIM_BIT(SIM_SYNC_ALL), HARM_SHARD},
 	{"sync of everything", EIO, SIM_BIT(SIM_SYNC_ALL), HARM_SHARD},
 	{"reserve ENOSPC", ENOSPC, SIM_BIT(SIM_ALLOCATE), HARM_ONE},
 	{"reserve EDQUOT", EDQUOT, SIM_BIT(SIM_ALLOCATE), HARM_ONE},
