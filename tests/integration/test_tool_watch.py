@@ -576,4 +576,5 @@ class CountedPictures(unittest.TestCase):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup may be about; the programs inherit that
     unittest.main(argv=sys.argv[:1] + sys.argv[3:], verbosity=1)
