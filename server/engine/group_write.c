@@ -1,6 +1,6 @@
 /*
- * group_write: how a group gets to the disk: directly into its few files, or into its many, unsynced, and then into the
- * journal, which makes it durable.
+ * group_write: how a group gets to the disk: directly into its few files, by a write and a sync or by one write that is
+ * both (recent.h); or into its many, unsynced, and then into the journal, which makes it durable.
  *
  * A write that finds no space or no descriptor fails its stream alone; every other error here stops the shard, because
  * what of the group is on disk is not known then. That is why the journal comes last: what stands in it is promised.
