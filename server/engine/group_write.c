@@ -117,6 +117,12 @@ static void give_up(struct writer *writer, struct plan *plan, int r, const char 
 	plan_fail(writer, plan, r, what);
 }
 
+static int sync_names(struct writer *writer, struct plan *plan)
+{
+	int r = tail_sync_names(writer, plan->stream);
+	return r == 0 || tail_was_not_tried(r) ? r : fail_with(writer, r, "sync of the directory of", plan);
+}
+
 /* Descriptors, and names where they are promised: all that may fail without harm comes before the write. *ret_what:
  * what failed. */
 static int prepare_direct(struct writer *writer, struct plan *plan, const char **ret_what)
@@ -126,33 +132,26 @@ static int prepare_direct(struct writer *writer, struct plan *plan, const char *
 	*ret_what = "sync of";
 	if (!plan->stream->tail.pinned && writer->pinned >= writer->pinned_max)
 		r = writer_sync_all(writer);
-	if (r == 0) {
-		*ret_what = "open";
-		r = pin_dirty(writer, plan);
-		if (r != 0)
-			return r;
-	}
-	if (r == 0 && plan->sync) {
-		*ret_what = "sync of the directory of";
-		r = tail_sync_names(writer, plan->stream);
-	}
-	if (r != 0 && !tail_was_not_tried(r))
-		return fail_with(writer, r, *ret_what, plan);
-	return r;
+	if (r != 0)
+		return tail_was_not_tried(r) ? r : fail_with(writer, r, *ret_what, plan);
+	*ret_what = "open";
+	r = pin_dirty(writer, plan);
+	if (r != 0 || !plan->sync)
+		return r;
+	*ret_what = "sync of the directory of";
+	return sync_names(writer, plan);
 }
 
-/* By one call that writes and syncs. 0; 1: the usual way has to be taken; negative: *ret_what failed. */
-static int write_durably(struct writer *writer, struct plan *plan, const char **ret_what)
+/* By one call that writes and syncs. 0; 1: the usual way has to be taken; or a negative errno. */
+static int write_durably(struct writer *writer, struct plan *plan)
 {
 	struct stream *stream = plan->stream;
 	struct iovec iov[3];
 	if (!recent_wants(writer, plan))
 		return 1;
-	*ret_what = "sync of the directory of";
-	int r = tail_sync_names(writer, stream);
+	int r = sync_names(writer, plan);
 	if (r != 0)
-		return tail_was_not_tried(r) ? 1 : io_no_room(r) ? -EIO : r;
-	*ret_what = "write of";
+		return tail_was_not_tried(r) ? 1 : r;
 	r = recent_write(writer, stream, plan->offset, iov, plan_iov(writer, plan, iov));
 	if (io_no_room(r)) {
 		r = take_back(writer, plan, stream->tail.uncached, r);
@@ -176,35 +175,27 @@ static int write_direct(struct writer *writer)
 		plan->held = false;
 		if (!plan->has_frame)
 			continue;
-		const char *what;
-		bool tried;
-		int r = write_durably(writer, plan, &what);
-		if (r == 0)
-			continue;
-		if (r < 0 && !io_no_room(r))
-			return fail_with(writer, r, what, plan);
-		if (r < 0) {
-			give_up(writer, plan, r, "write");
-			continue;
-		}
-		r = prepare_direct(writer, plan, &what);
-		if (r != 0) {
-			if (atomic_load(&writer->failed))
-				return r;
-			if (plan->in_place)
+		int r = write_durably(writer, plan);
+		if (r == 1) {
+			const char *what;
+			bool tried;
+			r = prepare_direct(writer, plan, &what);
+			if (r != 0 && (atomic_load(&writer->failed) || plan->in_place))
 				return fail_with(writer, r, what, plan);
-			give_up(writer, plan, r, what);
-			continue;
+			if (r != 0) {
+				give_up(writer, plan, r, what);
+				continue;
+			}
+			r = write_in_place(writer, plan, &tried);
+			if (r == 0) {
+				plan->stream->tail.dirty = true;
+				advance(writer, plan);
+			}
 		}
-		r = write_in_place(writer, plan, &tried);
-		if (io_no_room(r)) {
+		if (io_no_room(r) && !atomic_load(&writer->failed))
 			give_up(writer, plan, r, "write");
-			continue;
-		}
-		if (r != 0)
+		else if (r != 0)
 			return fail_with(writer, r, "write of", plan);
-		plan->stream->tail.dirty = true;
-		advance(writer, plan);
 	}
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];

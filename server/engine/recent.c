@@ -5,8 +5,6 @@
 
 #include "writer.h"
 
-static const size_t page_bytes = IO_PAGE_BYTES;
-
 struct recent *recent_of(const struct segment *segment)
 {
 	if (segment->recent)
@@ -32,10 +30,10 @@ static struct recent *allocate(struct writer *writer)
 	writer->recent_kept = NULL;
 	if (recent)
 		return recent;
-	recent = aligned_alloc(page_bytes, page_bytes + RECENT_BYTES);
+	recent = aligned_alloc(IO_PAGE_BYTES, IO_PAGE_BYTES + RECENT_BYTES);
 	if (!recent)
 		return NULL;
-	*recent = (struct recent){.bytes = (uint8_t *)recent + page_bytes};
+	*recent = (struct recent){.bytes = (uint8_t *)recent + IO_PAGE_BYTES};
 	atomic_init(&recent->refs, 1);
 	return recent;
 }
@@ -75,8 +73,7 @@ bool recent_wants(const struct writer *writer, const struct plan *plan)
 	uint64_t end = plan->frame_offset + plan->built.total_bytes;
 	return plan->sync && tail->whole_pages && !tail->fill && !writer->no_uncached &&
 	       (plan->fresh || tail->synced == tail->written) &&
-	       end - (plan->offset & ~(uint64_t)(page_bytes - 1)) <= RECENT_BYTES &&
-	       tail_is_roomy(writer, plan->stream);
+	       end - plan->offset + plan->offset % IO_PAGE_BYTES <= RECENT_BYTES && tail_is_roomy(writer, plan->stream);
 }
 
 static bool open_uncached(struct writer *writer, struct tail *tail)
@@ -99,7 +96,7 @@ static bool open_uncached(struct writer *writer, struct tail *tail)
 static bool read_head(struct writer *writer, struct segment *segment, uint64_t offset, uint8_t *head)
 {
 	struct recent *recent = segment->recent;
-	size_t len = offset % page_bytes;
+	size_t len = offset % IO_PAGE_BYTES;
 	struct io_file *file;
 	if (len == 0)
 		return true;
@@ -119,7 +116,7 @@ static struct recent *room_for(struct writer *writer, struct segment *segment, u
 {
 	struct recent *recent = segment->recent;
 	uint8_t head[IO_PAGE_BYTES];
-	size_t head_len = offset % page_bytes;
+	size_t head_len = offset % IO_PAGE_BYTES;
 	if (recent && recent->from + recent->len == offset && recent->len + bytes <= RECENT_BYTES)
 		return recent;
 	if (!read_head(writer, segment, offset, head))
@@ -150,12 +147,12 @@ int recent_write(struct writer *writer, struct stream *stream, uint64_t offset, 
 	struct recent *recent = room_for(writer, tail->segment, offset, bytes);
 	if (!recent)
 		return 1;
-	uint32_t end = recent->len, page = end & ~(uint32_t)(page_bytes - 1);
+	uint32_t end = recent->len, page = end - end % IO_PAGE_BYTES;
 	for (int i = 0; i < iov_count; i++) {
 		memcpy(recent->bytes + end, iov[i].iov_base, iov[i].iov_len);
 		end += (uint32_t)iov[i].iov_len;
 	}
-	uint32_t page_end = (uint32_t)align_up(end, page_bytes);
+	uint32_t page_end = (uint32_t)align_up(end, IO_PAGE_BYTES);
 	memset(recent->bytes + end, 0, page_end - end);
 	struct iovec pages = {recent->bytes + page, page_end - page};
 	uint64_t begin = io->ops->monotonic_ns(io);

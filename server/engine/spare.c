@@ -150,16 +150,16 @@ static void forget(struct writer *writer)
 	writer->spare_after_ns = now_ns(writer) + PAUSE_NS;
 }
 
-void spare_want(struct writer *writer, uint64_t bytes, uint64_t within_ns)
+void spare_want(struct writer *writer, uint64_t bytes, uint64_t by_ns)
 {
 	if (writer->spare && atomic_load(&writer->spare->state) == GAVE_UP)
 		forget(writer);
-	uint64_t now = now_ns(writer);
 	if (writer->spare) {
-		if (now + within_ns < atomic_load(&writer->spare->by_ns)) /* the stream is faster than it was */
-			atomic_store(&writer->spare->by_ns, now + within_ns);
+		if (by_ns < atomic_load(&writer->spare->by_ns)) /* the stream is faster than it was */
+			atomic_store(&writer->spare->by_ns, by_ns);
 		return;
 	}
+	uint64_t now = now_ns(writer);
 	if (now < writer->spare_after_ns)
 		return;
 	struct spare *spare = calloc(1, sizeof(*spare));
@@ -169,7 +169,7 @@ void spare_want(struct writer *writer, uint64_t bytes, uint64_t within_ns)
 	spare->writer = writer;
 	spare->bytes = bytes;
 	spare->from_ns = now;
-	atomic_init(&spare->by_ns, now + within_ns);
+	atomic_init(&spare->by_ns, by_ns);
 	atomic_init(&spare->state, MAKING);
 	atomic_init(&spare->refs, 2);
 	writer->spare = spare;

@@ -25,9 +25,9 @@ struct writer;
 bool spare_is_path(const char *name);
 
 /* Has one made, if there is none and none is under way: little by little, so that the log's own syncs have the disk,
- * but within that time. Makes none while the disk has not much more room than that. Without memory, or without room,
- * there is none. */
-void spare_want(struct writer *writer, uint64_t bytes, uint64_t within_ns);
+ * but until by_ns, of the monotonic clock. Makes none while the disk has not much more room than that. Without memory,
+ * or without room, there is none. */
+void spare_want(struct writer *writer, uint64_t bytes, uint64_t by_ns);
 /* Moves it to path, where nothing is. *ret_bytes: its size. 0; -ENOENT: there is none that is ready; or another
  * negative errno. */
 int spare_take(struct writer *writer, const char *path, uint64_t *ret_bytes);

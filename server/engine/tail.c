@@ -219,9 +219,10 @@ static void trim(struct writer *writer, struct stream *stream)
 	struct tail *tail = &stream->tail;
 	struct io_file *file;
 	uint64_t end = align_up(tail->written, IO_PAGE_BYTES);
+	recent_end(writer, stream);
 	if (!tail->segment || tail->unchecked || tail->prepared <= end || tail_pin(writer, tail->segment, &file) != 0)
 		return;
-	tail_end(writer, stream);
+	settle_fill(tail, true);
 	if (writer->engine->io->ops->truncate(file, end) == 0)
 		tail->prepared = end;
 	unpin(writer, tail->segment);
@@ -275,10 +276,8 @@ static uint64_t take_spare(struct writer *writer, struct segment *segment)
 	segment_path(segment, path);
 	if (!place || io->ops->exists(io, path) != 0 || spare_take(writer, path, &bytes) != 0)
 		return 0;
-	if (*place && *place != segment->stream) {
-		recent_end(writer, *place);
+	if (*place && *place != segment->stream)
 		trim(writer, *place);
-	}
 	*place = segment->stream;
 	return bytes;
 }
@@ -311,14 +310,14 @@ static void want_spare(struct writer *writer, struct tail *tail)
 		tail->began_at = tail->written;
 	}
 	uint64_t written = tail->written - tail->began_at, passed_ns = now - tail->began_ns;
-	if (bytes < SPARE_MIN_BYTES || written == 0 || written < (bytes / 16 < FAST_BYTES ? bytes / 16 : FAST_BYTES))
+	if (bytes < SPARE_MIN_BYTES || written < (bytes / 16 < FAST_BYTES ? bytes / 16 : FAST_BYTES))
 		return;
 	tail->fast = passed_ns / 1000000 <= written * 1000 / FAST_BYTES_PER_S;
 	if (!tail->fast)
 		return;
 	/* Half of the time that the rest of the segment takes. */
 	double left = bytes > tail->written ? (double)(bytes - tail->written) : 0;
-	spare_want(writer, bytes, (uint64_t)(left * (double)passed_ns / (double)written / 2));
+	spare_want(writer, bytes, now + (uint64_t)(left * (double)passed_ns / (double)written / 2));
 }
 
 int tail_create(struct writer *writer, struct plan *plan)

@@ -286,6 +286,22 @@ static int count_cb(uint64_t id, const uint8_t *bytes, size_t len, void *arg)
 	return 0;
 }
 
+void fixture_append_each(struct fixture *fixture, const char *name, uint64_t from, uint64_t to, size_t len)
+{
+	for (uint64_t i = from; i < to; i++)
+		cr_assert(
+			fixture_append(fixture, name, i, 1, len, 0, 0).code == ERR_NONE, "entry %lu", (unsigned long)i);
+}
+
+void fixture_check_each(struct fixture *fixture, const char *name, uint64_t count, size_t len)
+{
+	struct error err;
+	uint64_t end = fixture_info(fixture, name).end;
+	cr_assert(end == count, "%lu", (unsigned long)end);
+	for (uint64_t i = 0; i < count; i++)
+		cr_assert(fixture_get(fixture, name, i, i, 0, len, &err) == ERR_NONE, "entry %lu", (unsigned long)i);
+}
+
 uint64_t fixture_count(struct fixture *fixture, const char *name, uint64_t start, uint64_t end, struct error *err)
 {
 	struct stream *stream = fixture_stream(fixture, name);

@@ -60,6 +60,10 @@ enum append_flags { APPEND_BATCH = 1, APPEND_SYNC = 2, APPEND_EXPECTED = 4 };
 
 struct answer fixture_append(struct fixture *fixture, const char *name, uint64_t tag, uint64_t count, size_t len,
 	int flags, uint64_t expected_id);
+/* Entries from one id to another, a request each; the tag of each is its id. Or a failed test. */
+void fixture_append_each(struct fixture *fixture, const char *name, uint64_t from, uint64_t to, size_t len);
+/* They are all that there is. */
+void fixture_check_each(struct fixture *fixture, const char *name, uint64_t count, size_t len);
 /* One entry of 100 bytes, or a failed test. Returns its id. */
 uint64_t fixture_add(struct fixture *fixture, const char *name, uint64_t tag);
 /* One such entry to each of `count` streams (a name with %u) in one group. Returns how many were refused. */

@@ -29,16 +29,12 @@ static void tear_down(void)
 
 static void append(const char *name, uint64_t from, uint64_t to)
 {
-	for (uint64_t i = from; i < to; i++)
-		cr_assert(fixture_append(&f, name, i, 1, LEN, 0, 0).code == ERR_NONE);
+	fixture_append_each(&f, name, from, to, LEN);
 }
 
 static void check(const char *name, uint64_t count)
 {
-	struct error err;
-	cr_assert(fixture_info(&f, name).end == count);
-	for (uint64_t i = 0; i < count; i++)
-		cr_assert(fixture_get(&f, name, i, i, 0, LEN, &err) == ERR_NONE, "entry %lu", (unsigned long)i);
+	fixture_check_each(&f, name, count, LEN);
 }
 
 static bool is_there(void)
