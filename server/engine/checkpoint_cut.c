@@ -73,15 +73,13 @@ bool checkpoint_sync_cut(struct writer *writer, struct op *part)
 			continue;
 		if (synced)
 			return false; /* no append waits for more than one */
-		if (atomic_load(&writer->failed)) {
-			part->error = op_io_error(writer->failed_errno, "shard has stopped writing after",
-				writer->stats.failed_reason, OUTCOME_NONE);
+		const struct failure *failure = failure_of(stream);
+		if (failure) {
+			part->error = failure_refusal(failure);
 			return true;
 		}
 		int r = tail_sync(writer, stream);
 		if (r != 0) {
-			if (!tail_was_not_tried(r))
-				writer_fail(writer, -r, "sync of", stream->dir);
 			part->error = op_io_error(-r, "sync of", stream->dir, OUTCOME_NONE);
 			return true;
 		}

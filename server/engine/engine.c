@@ -19,14 +19,14 @@
 
 /* ---- open and close ---------------------------------------------------------------------------------------------- */
 
-/* A writer each for up to WRITERS_MAX shards, but not more than the cores can run: a writer of several shards makes
- * them durable by one sync. At least two, so that one which fails leaves another. Without threads it is the same on
+/* A writer each for up to WRITERS_MAX shards, but not more than the cores can run beside the loop: a writer of several
+ * shards makes them durable by one sync, and answers a connection in one portion. Without threads it is the same on
  * every machine. */
 static uint32_t writers_wanted(const struct engine *engine)
 {
-	uint32_t cores = engine->hooks.no_threads ? WRITERS_MAX : cores_usable();
-	uint32_t most = cores < WRITERS_MAX ? cores : WRITERS_MAX;
-	most = most > WRITERS_LEAST ? most : WRITERS_LEAST;
+	uint32_t cores = engine->hooks.no_threads ? WRITERS_MAX + 1 : cores_usable();
+	uint32_t most = cores > 1 ? cores - 1 : 1;
+	most = most < WRITERS_MAX ? most : WRITERS_MAX;
 	most = engine->options.max_writers < most ? engine->options.max_writers : most;
 	return engine->options.shard_count < most ? engine->options.shard_count : most;
 }
@@ -104,6 +104,7 @@ static void free_all(struct engine *engine)
 	free(engine->writers);
 	free(engine->shards);
 	free(engine->shard_floors);
+	free(engine->shard_failures);
 	readers_free(engine);
 	open_cache_free(engine->open_cache);
 	block_cache_free(engine->block_cache);
@@ -142,8 +143,9 @@ static int open_parts(struct engine *engine, struct error *err)
 	engine->block_cache = block_cache_new(engine->options.block_cache_size);
 	engine->block_maps = block_maps_new(BLOCK_MAPS_BYTES);
 	engine->writers = calloc(engine->writer_count, sizeof(struct writer *));
+	engine->shard_failures = calloc(engine->options.shard_count, sizeof(struct failure));
 	if (!engine->open_cache || !engine->block_cache || !engine->block_maps || !engine->writers ||
-		stream_table_init(&engine->table) != 0)
+		!engine->shard_failures || stream_table_init(&engine->table) != 0)
 		return error_set_io(err, ENOMEM, "open", "");
 	bool fresh;
 	if (manifest_refuse_foreign(engine, err) != 0 || take_lock(engine, err) != 0 ||
@@ -244,7 +246,8 @@ void engine_abandon(struct engine *engine)
 	for (uint32_t i = 0; i < engine->writer_count; i++) {
 		(void)spare_drop(engine->writers[i]);
 		struct writer *writer = engine->writers[i];
-		atomic_store(&writer->failed, true); /* no sync by the interval any more */
+		atomic_store(&writer->failure.is, true); /* no sync by the interval any more */
+		atomic_store(&writer->any_failed, true);
 		free_parts(writer->pending_first);
 		free_parts(writer->queue_first);
 		free_parts(writer->ready_first);
@@ -271,8 +274,7 @@ void engine_complete(struct engine *engine, struct op *first, struct op *last)
 /* A stream that came to nothing: its only appends were refused. */
 static void forget_unborn(struct engine *engine, struct stream *stream)
 {
-	if (stream->visible || stream->is_shard || stream->loop_ops > 0 || stream->tail.segment ||
-		atomic_load(&stream->writer->failed))
+	if (stream->visible || stream->is_shard || stream->loop_ops > 0 || stream->tail.segment || failure_of(stream))
 		return;
 	stream_table_remove(&engine->table, stream);
 	stream_free(stream, engine->open_cache);
@@ -377,12 +379,12 @@ void engine_set_max_streams(struct engine *engine, uint64_t max_streams)
 
 /* ---- submission -------------------------------------------------------------------------------------------------- */
 
-struct writer *engine_writer_for(struct engine *engine, const char *name, size_t len, uint64_t hash)
+struct stream *engine_new_stream(struct engine *engine, const char *name, size_t len, uint64_t hash)
 {
 	uint32_t shard;
-	if (shard_number(name, len, &shard) && shard < engine->options.shard_count)
-		return engine->writers[shard % engine->writer_count];
-	return engine->writers[hash % engine->writer_count];
+	if (!shard_number(name, len, &shard) || shard >= engine->options.shard_count)
+		shard = (uint32_t)(hash % engine->options.shard_count);
+	return stream_new(name, len, hash, (uint16_t)shard, engine->writers[shard % engine->writer_count]);
 }
 
 static struct stream *make_stream(struct engine *engine, const char *name, size_t len, uint64_t hash, struct error *err)
@@ -394,7 +396,7 @@ static struct stream *make_stream(struct engine *engine, const char *name, size_
 			(unsigned long long)engine->max_streams);
 		return NULL;
 	}
-	struct stream *stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
+	struct stream *stream = engine_new_stream(engine, name, len, hash);
 	if (!stream || stream_table_add(&engine->table, stream) != 0) {
 		stream_free(stream, NULL);
 		error_set_io(err, ENOMEM, "make stream", name);

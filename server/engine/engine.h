@@ -223,10 +223,13 @@ struct histogram {
 	uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 
+#define FAILED_REASON_MAX 160
+
 struct writer_stats {
-	bool failed;		 /* refuses writes until a restart */
-	char failed_reason[160]; /* what failed, empty if nothing did */
-	uint64_t queue_depth;	 /* ops waiting */
+	bool failed;			       /* some of its shards, or all, refuse writes until a restart */
+	char failed_reason[FAILED_REASON_MAX]; /* what failed first, empty if nothing did */
+	uint64_t queue_depth;		       /* ops waiting */
+	uint64_t shards, failed_shards;	       /* that it has; of these, those that refuse writes */
 	uint64_t appends, batches, entries,
 		bytes; /* accepted requests, of which batches; entries; raw bytes of entries */
 	uint64_t conflicts, truncates, syncs_asked;
@@ -262,7 +265,7 @@ void engine_stats(struct engine *engine, struct engine_stats *ret_stats);
 /* [any] writer < writer_count. Shard n belongs to writer n % writer_count. */
 void engine_writer_stats(struct engine *engine, uint32_t writer, struct writer_stats *ret_stats);
 
-/* [any] Cheap. Why the writer takes no writes until a restart; NULL: it does. */
+/* [any] Cheap. Why some of the writer's shards, or all, take no writes until a restart; NULL: they do. */
 const char *engine_writer_failed(struct engine *engine, uint32_t writer);
 /* [any] */
 uint32_t engine_writer_count(const struct engine *engine);

@@ -19,7 +19,14 @@
 #define CLEAN_PATH NAMES_OWN_PREFIX "clean"
 
 #define WRITERS_MAX 16u
-#define WRITERS_LEAST 2u
+
+/* Why a shard, or a writer with all of its shards, takes no writes until a restart. Set once, by writer_fail; what it
+ * says is there before `is` can be seen. */
+struct failure {
+	atomic_bool is;
+	int os_errno;
+	char reason[FAILED_REASON_MAX];
+};
 
 struct checkpoint_op;
 struct checkpointer;
@@ -41,8 +48,9 @@ struct engine {
 	struct io_file *lock;
 	struct recovery_stats recovery;
 	struct checkpointer *checkpointer;
-	struct stream **shards; /* their logs, by number */
-	uint64_t *shard_floors; /* start-up's: the newest checkpoint's offsets, or zeros */
+	struct stream **shards;		/* their logs, by number */
+	uint64_t *shard_floors;		/* start-up's: the newest checkpoint's offsets, or zeros */
+	struct failure *shard_failures; /* one each: see writer_fail */
 
 	/* the loop's */
 	struct stream_table table;
@@ -88,8 +96,8 @@ static inline void recovery_tell(const struct engine *engine, const struct recov
 /* Hands finished ops (a chain by ->next, in order) to the loop. [writers] */
 void engine_complete(struct engine *engine, struct op *first, struct op *last);
 
-/* The writer that owns a stream of that name. */
-struct writer *engine_writer_for(struct engine *engine, const char *name, size_t len, uint64_t hash);
+/* A stream of that name with its shard and its writer, not in the table yet. NULL: out of memory. */
+struct stream *engine_new_stream(struct engine *engine, const char *name, size_t len, uint64_t hash);
 
 /* reader.c */
 void readers_free(struct engine *engine);

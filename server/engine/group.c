@@ -7,8 +7,8 @@
  * promised publish   under the list lock: readers see all of it complete  the ops, in order
  *
  * Up to the first write an error costs only the appends of its stream, nothing is written (outcome none). From there
- * on, an error other than "no space" or "no descriptor" stops the shard: what of the group is on disk is not known
- * (outcome unknown).
+ * on, an error other than "no space" or "no descriptor" stops the shard: what of its share is on disk is not known
+ * (outcome unknown). Other shards' share goes on, but for a failure of the journal, which is everybody's.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -276,12 +276,7 @@ static void prepare(struct writer *writer, struct plan *plan, uint64_t now_ns)
 		return;
 	}
 	if (tail_is_full(writer, stream)) {
-		bool fatal = false;
-		char path[SEGMENT_PATH_MAX];
-		segment_path(tail->segment, path);
-		r = tail_seal(writer, stream, &fatal);
-		if (fatal)
-			writer_fail(writer, -r, "sync of a full segment", path);
+		r = tail_seal(writer, stream);
 		if (r != 0) {
 			plan_fail(writer, plan, r, "close the full segment");
 			return;
@@ -305,9 +300,11 @@ static void prepare(struct writer *writer, struct plan *plan, uint64_t now_ns)
 static bool retry_alone(struct writer *writer)
 {
 	bool retry = false;
-	for (size_t i = 0; i < writer->plan_count; i++)
-		retry |= writer->plans[i].error && writer->plans[i].first->stream_next;
-	if (!retry || atomic_load(&writer->failed))
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		const struct plan *plan = &writer->plans[i];
+		retry |= plan->error && plan->first->stream_next && !failure_of(plan->stream);
+	}
+	if (!retry)
 		return false;
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
@@ -334,7 +331,7 @@ static void publish(struct writer *writer)
 	pthread_mutex_lock(&writer->list_lock);
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
-		if (!plan->has_frame)
+		if (!plan->has_frame || plan->lost)
 			continue;
 		struct segment *segment = plan->stream->tail.segment;
 		index_note(&segment->index, (struct index_point){plan->first_id, plan->frame_offset,
@@ -355,35 +352,33 @@ static void publish(struct writer *writer)
 	count_add(&engine->segment_count, segments);
 }
 
-/* The shard has stopped: what was begun in segments that nobody has seen yet is left to the next start. */
-static void drop_unpublished(struct writer *writer)
+/* What was begun in segments that nobody has seen yet is left to the next start. */
+static void drop_lost(struct writer *writer)
 {
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
-		struct tail *tail = &plan->stream->tail;
+		if (!plan->lost)
+			continue;
+		tail_let_go(writer, plan->stream);
 		if (!plan->fresh)
 			continue;
 		tail_end(writer, plan->stream);
-		if (tail->pinned) {
-			writer->pinned--;
-			open_cache_unpin(writer->engine->open_cache, plan->fresh);
-		}
-		*tail = (struct tail){.check = plan->prev_check};
+		plan->stream->tail = (struct tail){.check = plan->prev_check};
 		segment_unref(plan->fresh, writer->engine->open_cache);
 		plan->fresh = NULL;
 	}
 }
 
-static void finish_op(struct writer *writer, struct op *op, int group_error)
+static void finish_op(struct writer *writer, struct op *op)
 {
 	struct stream *stream = op->stream;
 	const struct plan *plan = &writer->plans[stream->group_plan];
 	if (plan->error) {
 		op->error = error_copy(plan->error);
-	} else if (group_error != 0) {
+	} else if (plan->lost) {
 		bool written = !op->conflict && op->source->count > 0;
-		op->error =
-			op_io_error(-group_error, "write to", stream->dir, written ? OUTCOME_UNKNOWN : OUTCOME_NONE);
+		op->error = op_io_error(
+			plan->lost->os_errno, "write to", stream->dir, written ? OUTCOME_UNKNOWN : OUTCOME_NONE);
 	} else if (op->conflict) {
 		struct error err;
 		error_set(&err, ERR_CONFLICT, "the stream's next id is %llu, not the expected %llu",
@@ -401,14 +396,14 @@ static void finish_op(struct writer *writer, struct op *op, int group_error)
 	}
 }
 
-static void complete(struct writer *writer, int group_error)
+static void complete(struct writer *writer)
 {
 	struct io *io = writer->engine->io;
 	uint64_t now = io->ops->monotonic_ns(io);
 	stat_record(&writer->stats.group_ops, writer->group_ops);
 	STAT_ADD(writer, groups, 1);
 	for (struct op *op = writer->group_first; op; op = op->next) {
-		finish_op(writer, op, group_error);
+		finish_op(writer, op);
 		stat_record(&writer->stats.queue_ns, now - op->submitted_ns);
 	}
 	for (size_t i = 0; i < writer->plan_count; i++) {
@@ -420,25 +415,28 @@ static void complete(struct writer *writer, int group_error)
 	engine_complete(writer->engine, writer->group_first, writer->group_last);
 }
 
-/* The shard stopped earlier: everything is refused. */
-static void refuse_all(struct writer *writer)
-{
-	for (size_t i = 0; i < writer->plan_count; i++)
-		writer->plans[i].error = op_io_error(writer->failed_errno, "shard has stopped writing after",
-			writer->stats.failed_reason, OUTCOME_NONE);
-}
-
-/* Nothing of the group is written: what was prepared goes. */
-static void discard_all(struct writer *writer)
+/* Shards that have stopped, earlier or in a seal just now, write nothing. */
+static void refuse_stopped(struct writer *writer)
 {
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
+		const struct failure *failure = failure_of(plan->stream);
+		if (!failure)
+			continue;
 		if (plan->fresh)
 			tail_discard(writer, plan);
 		plan->has_frame = false;
 		if (!plan->error)
-			plan->error = op_io_error(writer->failed_errno, "shard has stopped writing, before",
-				plan->stream->dir, OUTCOME_NONE);
+			plan->error = failure_refusal(failure);
+	}
+}
+
+/* A sync by another thread may have failed meanwhile: then the group must not be acknowledged either. */
+static void find_lost(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		plan->lost = plan->error ? NULL : failure_of(plan->stream);
 	}
 }
 
@@ -447,41 +445,29 @@ bool group_run(struct writer *writer)
 	collect(writer);
 	if (writer->group_ops == 0)
 		return false;
-	if (atomic_load(&writer->failed)) {
-		refuse_all(writer);
-		complete(writer, 0);
-		return true;
-	}
 	uint64_t now_ns = writer->engine->io->ops->wall_ns(writer->engine->io);
 	frame_builder_reset(&writer->builder);
+	refuse_stopped(writer);
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
 		plan->prev_check = plan->stream->tail.check;
-		if (atomic_load(&writer->failed))
-			plan->error = op_io_error(writer->failed_errno, "shard has stopped writing, before",
-				plan->stream->dir, OUTCOME_NONE);
-		else
+		if (!plan->error && !failure_of(plan->stream))
 			prepare(writer, plan, now_ns);
 	}
 	if (retry_alone(writer))
 		return true;
-	/* A seal that failed has stopped the shard before anything of this group was written. */
-	bool failed_before = atomic_load(&writer->failed);
-	if (failed_before)
-		discard_all(writer);
-	int r = failed_before ? 0 : group_write(writer);
-	/* A sync by another thread may have failed meanwhile: then this group must not be acknowledged either. */
-	if (r == 0 && !failed_before && atomic_load(&writer->failed))
-		r = -writer->failed_errno;
-	if (r == 0)
-		publish(writer);
-	else
-		drop_unpublished(writer);
-	complete(writer, r);
-	for (size_t i = 0; r == 0 && i < writer->plan_count; i++)
-		if (writer->plans[i].has_frame) {
-			tail_save_index(writer, writer->plans[i].stream, false);
-			tail_fill_ahead(writer, writer->plans[i].stream);
-		}
+	refuse_stopped(writer);
+	group_write(writer);
+	find_lost(writer);
+	publish(writer);
+	drop_lost(writer);
+	complete(writer);
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		const struct plan *plan = &writer->plans[i];
+		if (!plan->has_frame || plan->lost)
+			continue;
+		tail_save_index(writer, plan->stream, false);
+		tail_fill_ahead(writer, plan->stream);
+	}
 	return true;
 }

@@ -2,8 +2,9 @@
  * group_write: how a group gets to the disk: directly into its few files, by a write and a sync or by one write that is
  * both (recent.h); or into its many, unsynced, and then into the journal, which makes it durable.
  *
- * A write that finds no space or no descriptor fails its stream alone; every other error here stops the shard, because
- * what of the group is on disk is not known then. That is why the journal comes last: what stands in it is promised.
+ * A write that finds no space or no descriptor fails its stream alone; every other error here stops the stream's shard,
+ * or the writer with all of them where it is the journal's, because what is on disk is not known then. That is why the
+ * journal comes last: what stands in it is promised.
  * Small frames that go into the journal are held in memory (held.h) instead of being written in place at once.
  * Runs on the writer's thread, between prepare and publish (group.c).
  */
@@ -96,13 +97,17 @@ static int pin_dirty(struct writer *writer, struct plan *plan)
 	return r;
 }
 
-static int fail_with(struct writer *writer, int r, const char *what, struct plan *plan)
+static void stop_shard(struct writer *writer, struct plan *plan, int r, const char *what)
 {
 	char path[SEGMENT_PATH_MAX] = "";
-	if (plan && plan->stream->tail.segment)
+	if (plan->stream->tail.segment)
 		segment_path(plan->stream->tail.segment, path);
-	writer_fail(writer, -r, what, path);
-	return r;
+	writer_fail(writer, plan->stream, -r, what, path);
+}
+
+static bool is_to_be_written(const struct plan *plan)
+{
+	return plan->has_frame && !failure_of(plan->stream);
 }
 
 /* The stream's share alone fails: nothing of it is written. What was pinned for it goes. */
@@ -117,12 +122,6 @@ static void give_up(struct writer *writer, struct plan *plan, int r, const char 
 	plan_fail(writer, plan, r, what);
 }
 
-static int sync_names(struct writer *writer, struct plan *plan)
-{
-	int r = tail_sync_names(writer, plan->stream);
-	return r == 0 || tail_was_not_tried(r) ? r : fail_with(writer, r, "sync of the directory of", plan);
-}
-
 /* Descriptors, and names where they are promised: all that may fail without harm comes before the write. *ret_what:
  * what failed. */
 static int prepare_direct(struct writer *writer, struct plan *plan, const char **ret_what)
@@ -133,13 +132,13 @@ static int prepare_direct(struct writer *writer, struct plan *plan, const char *
 	if (!plan->stream->tail.pinned && writer->pinned >= writer->pinned_max)
 		r = writer_sync_all(writer);
 	if (r != 0)
-		return tail_was_not_tried(r) ? r : fail_with(writer, r, *ret_what, plan);
+		return r;
 	*ret_what = "open";
 	r = pin_dirty(writer, plan);
 	if (r != 0 || !plan->sync)
 		return r;
 	*ret_what = "sync of the directory of";
-	return sync_names(writer, plan);
+	return tail_sync_names(writer, plan->stream);
 }
 
 /* By one call that writes and syncs. 0; 1: the usual way has to be taken; or a negative errno. */
@@ -149,7 +148,7 @@ static int write_durably(struct writer *writer, struct plan *plan)
 	struct iovec iov[3];
 	if (!recent_wants(writer, plan))
 		return 1;
-	int r = sync_names(writer, plan);
+	int r = tail_sync_names(writer, stream);
 	if (r != 0)
 		return tail_was_not_tried(r) ? 1 : r;
 	r = recent_write(writer, stream, plan->offset, iov, plan_iov(writer, plan, iov));
@@ -166,46 +165,51 @@ static int write_durably(struct writer *writer, struct plan *plan)
 	return 0;
 }
 
-static int write_direct(struct writer *writer)
+/* The stream's share, not synced yet unless it went the one way that does both. */
+static void write_share(struct writer *writer, struct plan *plan)
 {
-	for (size_t i = 0; i < writer->plan_count; i++) {
-		struct plan *plan = &writer->plans[i];
-		if (plan->held)
-			held_take_back(writer, plan->stream, plan->offset);
-		plan->held = false;
-		if (!plan->has_frame)
-			continue;
-		int r = write_durably(writer, plan);
-		if (r == 1) {
-			const char *what;
-			bool tried;
-			r = prepare_direct(writer, plan, &what);
-			if (r != 0 && (atomic_load(&writer->failed) || plan->in_place))
-				return fail_with(writer, r, what, plan);
-			if (r != 0) {
-				give_up(writer, plan, r, what);
-				continue;
-			}
+	const char *what = "write of";
+	bool tried;
+	int r = write_durably(writer, plan);
+	if (r == 1) {
+		r = prepare_direct(writer, plan, &what);
+		if (r != 0 && !plan->in_place && !failure_of(plan->stream)) {
+			give_up(writer, plan, r, what);
+			return;
+		}
+		if (r == 0) {
+			what = "write of";
 			r = write_in_place(writer, plan, &tried);
 			if (r == 0) {
 				plan->stream->tail.dirty = true;
 				advance(writer, plan);
 			}
 		}
-		if (io_no_room(r) && !atomic_load(&writer->failed))
-			give_up(writer, plan, r, "write");
-		else if (r != 0)
-			return fail_with(writer, r, "write of", plan);
+	}
+	if (io_no_room(r) && !failure_of(plan->stream))
+		give_up(writer, plan, r, "write");
+	else if (r != 0)
+		stop_shard(writer, plan, r, what);
+}
+
+static void write_direct(struct writer *writer)
+{
+	for (size_t i = 0; i < writer->plan_count; i++) {
+		struct plan *plan = &writer->plans[i];
+		if (plan->held)
+			held_take_back(writer, plan->stream, plan->offset);
+		plan->held = false;
+		if (is_to_be_written(plan))
+			write_share(writer, plan);
 	}
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
-		if (plan->error || !plan->sync)
+		if (plan->error || !plan->sync || failure_of(plan->stream))
 			continue;
 		int r = tail_sync(writer, plan->stream);
 		if (r != 0)
-			return fail_with(writer, r, "sync of", plan);
+			stop_shard(writer, plan, r, "sync of");
 	}
-	return 0;
 }
 
 /* What the keeper does for a journal. */
@@ -218,7 +222,6 @@ struct keeping {
 
 static void keep(struct writer *writer, uint64_t generation, bool checkpoint)
 {
-	struct engine *engine = writer->engine;
 	int r = held_write_all(writer, generation);
 	if (io_no_room(r) || r == -ENOMEM || tail_was_not_tried(r)) {
 		/* Nothing is lost: the journal has it. */
@@ -226,26 +229,22 @@ static void keep(struct writer *writer, uint64_t generation, bool checkpoint)
 			atomic_store(&writer->checkpoint_again, true);
 		return;
 	}
-	if (r != 0) {
-		writer_fail(writer, -r, "write of what the journal holds", "");
-		return;
-	}
-	if (!checkpoint)
+	if (r != 0 || !checkpoint)
 		return;
 	r = journal_checkpoint(writer->journal, generation);
 	/* The system tells of a lost write-back once, and it may have been anybody's: no shard can trust what it wrote.
 	 */
-	for (uint32_t i = 0; r != 0 && i < engine->writer_count; i++)
-		writer_fail(engine->writers[i], -r, "sync of the file system for", "the journal");
+	if (r != 0)
+		writer_fail_all(writer->engine, -r, "sync of the file system for", "the journal");
 }
 
 static enum chore_result run_keeping(struct chore *chore)
 {
 	struct keeping *keeping = (struct keeping *)chore;
 	struct writer *writer = keeping->writer;
-	/* After a failed sync of everything this journal may hold the only good copy, though a second try would say
-	 * that all is well. */
-	if (!atomic_load(&writer->engine->abandoned) && !atomic_load(&writer->failed))
+	/* After a failed sync this journal may hold the only good copy, though a second try would say that all is well.
+	 */
+	if (!atomic_load(&writer->engine->abandoned) && !atomic_load(&writer->any_failed))
 		keep(writer, keeping->generation, keeping->checkpoint);
 	free(keeping);
 	return CHORE_DONE;
@@ -261,8 +260,8 @@ static struct keeping *new_keeping(struct writer *writer, uint64_t generation, b
 
 void group_write_idle(struct writer *writer)
 {
-	struct keeping *keeping = new_keeping(writer, journal_generation(writer->journal), false);
 	writer->held_due_ns = 0;
+	struct keeping *keeping = new_keeping(writer, journal_generation(writer->journal), false);
 	if (keeping)
 		chores_add(writer->engine->keeper, &keeping->chore);
 }
@@ -295,7 +294,7 @@ static int journal_make_room(struct writer *writer)
 		return -ENOSPC;
 	int r = journal_unsynced(journal) ? writer_journal_sync(writer) : 0;
 	if (r != 0)
-		return fail_with(writer, r, "sync of the journal", NULL);
+		return r;
 	struct keeping *keeping = new_keeping(writer, journal_generation(journal), true);
 	if (!keeping)
 		return -ENOMEM;
@@ -314,8 +313,8 @@ static bool hold(struct writer *writer, struct plan *plan)
 }
 
 /* Into the files first, unsynced, and then into the journal: what has no descriptor or no room for its file fails
- * alone, as nothing of it is promised yet. 0, or a negative errno: the shard has stopped. */
-static int write_all_in_place(struct writer *writer)
+ * alone, as nothing of it is promised yet. */
+static void write_all_in_place(struct writer *writer)
 {
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
@@ -323,67 +322,61 @@ static int write_all_in_place(struct writer *writer)
 		/* What such a stream held before is in place only, and not durable: it must be, before what follows it
 		 * is. */
 		int r = !plan->error && plan->sync && plan->stream->tail.dirty ? tail_sync(writer, plan->stream) : 0;
-		if (r != 0 && !tail_was_not_tried(r))
-			return fail_with(writer, r, "sync of", plan);
-		if (r != 0) {
+		if (tail_was_not_tried(r))
 			plan_fail(writer, plan, r, "sync");
-			continue;
-		}
-		if (!plan->has_frame)
+		if (!is_to_be_written(plan))
 			continue;
 		plan->held = hold(writer, plan);
 		if (plan->held)
 			continue;
 		r = write_in_place(writer, plan, &tried);
 		if (r != 0 && tried && !io_no_room(r))
-			return fail_with(writer, r, "write of", plan);
-		if (r != 0)
+			stop_shard(writer, plan, r, "write of");
+		else if (r != 0)
 			plan_fail(writer, plan, r, tried ? "write" : "open");
 		plan->in_place = r == 0;
 	}
-	return 0;
 }
 
-/* 0: done; 1: not by the journal this time, nothing was advanced; negative: the shard has stopped. */
-static int write_journaled(struct writer *writer)
+/* False: not by the journal this time, nothing was advanced. */
+static bool write_journaled(struct writer *writer)
 {
 	struct journal *journal = writer->journal;
 	bool sync = false;
-	int r = write_all_in_place(writer);
-	if (r != 0)
-		return r;
+	write_all_in_place(writer);
 	journal_begin(journal);
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
 		struct iovec iov[3];
 		sync |= plan->sync && !plan->error;
-		if (plan->has_frame && journal_add(journal, plan->stream->dir, plan->stream->tail.segment->first_id,
+		plan->journaled = is_to_be_written(plan);
+		if (plan->journaled && journal_add(journal, plan->stream->dir, plan->stream->tail.segment->first_id,
 					       plan->offset, iov, plan_iov(writer, plan, iov)) != 0)
-			return 1;
+			return false;
 	}
 	if (journal_record_bytes(journal) == 0)
-		return 1; /* all have failed alone */
-	r = journal_make_room(writer);
-	if (r != 0)
-		return atomic_load(&writer->failed) ? r : 1;
-	r = journal_write(journal);
+		return false; /* all have failed alone */
+	if (journal_make_room(writer) != 0)
+		return false;
+	int r = journal_write(journal);
 	if (io_no_room(r))
-		return 1; /* nothing was advanced, and half a record is no record */
-	if (r != 0)
-		return fail_with(writer, r, "write of the journal", NULL);
+		return false; /* nothing was advanced, and half a record is no record */
+	if (r != 0) {
+		writer_fail(writer, NULL, -r, "write of", "the journal");
+		return true;
+	}
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
-		if (!plan->has_frame)
+		if (!plan->journaled)
 			continue;
 		if (plan->fresh)
 			plan->stream->tail.named_gen = journal_generation(journal);
 		advance(writer, plan);
 	}
 	writer->held_due_ns = writer->engine->io->ops->monotonic_ns(writer->engine->io) + HELD_IDLE_NS;
-	if (sync && (r = writer_journal_sync(writer)) != 0)
-		return fail_with(writer, r, "sync of the journal", NULL);
-	STAT_ADD(writer, journal_groups, 1);
-	return 0;
+	if (!sync || writer_journal_sync(writer) == 0)
+		STAT_ADD(writer, journal_groups, 1);
+	return true;
 }
 
 static bool by_journal(struct writer *writer)
@@ -398,16 +391,15 @@ static bool by_journal(struct writer *writer)
 		fresh += plan->fresh != NULL;
 		unsynced += !plan->sync && !plan->stream->tail.pinned;
 	}
-	if (!writer->journal || bytes > JOURNAL_SOFT_BYTES)
+	/* Where a shard has stopped, the journal is kept as it is. */
+	if (!writer->journal || atomic_load(&writer->any_failed) || bytes > JOURNAL_SOFT_BYTES)
 		return false;
 	return frames > DIRECT_FILES_MAX || fresh > 0 ||
 	       (unsynced > 0 && writer->pinned + unsynced > writer->pinned_max);
 }
 
-int group_write(struct writer *writer)
+void group_write(struct writer *writer)
 {
-	int r = by_journal(writer) ? write_journaled(writer) : 1;
-	if (r != 1)
-		return r;
-	return write_direct(writer);
+	if (!by_journal(writer) || !write_journaled(writer))
+		write_direct(writer);
 }

@@ -61,7 +61,7 @@ static void tell_progress(const struct engine *engine, size_t done, size_t total
 struct stream *recovered_stream(struct engine *engine, const char *name, size_t len, struct error *err)
 {
 	uint64_t hash = stream_hash(name, len);
-	struct stream *stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
+	struct stream *stream = engine_new_stream(engine, name, len, hash);
 	if (!stream || stream_table_add(&engine->table, stream) != 0) {
 		stream_free(stream, NULL);
 		error_set_io(err, ENOMEM, "load streams", "");

@@ -125,7 +125,7 @@ static struct stream *find_or_make(struct engine *engine, uint32_t shard)
 	struct stream *stream = stream_table_find(&engine->table, name, len, hash);
 	if (stream)
 		return stream;
-	stream = stream_new(name, len, hash, engine_writer_for(engine, name, len, hash));
+	stream = engine_new_stream(engine, name, len, hash);
 	if (stream && stream_table_add(&engine->table, stream) == 0)
 		return stream;
 	stream_free(stream, NULL);

@@ -7,7 +7,7 @@
 /* So many new names are looked through or sorted in before they are merged. */
 #define FRESH_MAX 1024
 
-struct stream *stream_new(const char *name, size_t name_len, uint64_t hash, struct writer *writer)
+struct stream *stream_new(const char *name, size_t name_len, uint64_t hash, uint16_t shard, struct writer *writer)
 {
 	char dir[NAMES_DIR_MAX];
 	if (dirname_from_name(name, name_len, dir) < 0)
@@ -17,6 +17,7 @@ struct stream *stream_new(const char *name, size_t name_len, uint64_t hash, stru
 	if (!stream)
 		return NULL;
 	stream->writer = writer;
+	stream->shard = shard;
 	stream->doomed_last = &stream->doomed_first;
 	stream->hash = hash;
 	stream->name = (char *)(stream + 1);

@@ -45,7 +45,8 @@ struct stream {
 	struct writer *writer;
 	uint64_t hash;
 	uint16_t name_len;
-	char *name; /* NUL-terminated */
+	uint16_t shard; /* that it belongs to, by its number or its hash */
+	char *name;	/* NUL-terminated */
 	char *dir;
 
 	/* the loop's */
@@ -78,7 +79,7 @@ struct stream {
 };
 
 /* Linked to the writer; not in any table yet. NULL: out of memory. */
-struct stream *stream_new(const char *name, size_t name_len, uint64_t hash, struct writer *writer);
+struct stream *stream_new(const char *name, size_t name_len, uint64_t hash, uint16_t shard, struct writer *writer);
 /* Frees it with its segments' references. */
 void stream_free(struct stream *stream, struct open_cache *cache);
 

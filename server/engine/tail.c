@@ -73,15 +73,23 @@ static int sync_dir(struct writer *writer, const char *dir)
 	return r;
 }
 
+static int sync_names(struct writer *writer, struct stream *stream)
+{
+	int r = stream->tail.name_durable ? 0 : sync_dir(writer, stream->dir);
+	if (r != 0) {
+		if (!tail_was_not_tried(r))
+			writer_fail(writer, stream, -r, "sync of directory", stream->dir);
+		return r;
+	}
+	r = stream->dir_durable ? 0 : sync_dir(writer, "");
+	if (r != 0 && !tail_was_not_tried(r)) /* the names of all streams are in there */
+		writer_fail_all(writer->engine, -r, "sync of", "the data directory");
+	return r;
+}
+
 int tail_sync_names(struct writer *writer, struct stream *stream)
 {
-	int r = 0;
-	if (!tail_names_durable(writer, stream)) {
-		if (!stream->tail.name_durable)
-			r = sync_dir(writer, stream->dir);
-		if (r == 0 && !stream->dir_durable)
-			r = sync_dir(writer, "");
-	}
+	int r = tail_names_durable(writer, stream) ? 0 : sync_names(writer, stream);
 	if (r == 0)
 		stream->tail.name_durable = stream->dir_durable = true;
 	return r;
@@ -128,6 +136,15 @@ void tail_mark_synced(struct writer *writer, struct stream *stream)
 	dirty_list_remove(writer, stream);
 }
 
+static void drop_pin(struct writer *writer, struct tail *tail)
+{
+	if (!tail->pinned)
+		return;
+	tail->pinned = false;
+	writer->pinned--;
+	unpin(writer, tail->segment);
+}
+
 int tail_sync(struct writer *writer, struct stream *stream)
 {
 	struct tail *tail = &stream->tail;
@@ -145,18 +162,25 @@ int tail_sync(struct writer *writer, struct stream *stream)
 	stat_record(&writer->stats.sync_ns, io->ops->monotonic_ns(io) - begin);
 	STAT_ADD(writer, file_syncs, 1);
 	unpin(writer, tail->segment);
-	if (r == 0)
-		r = tail_sync_names(writer, stream);
+	if (r != 0) {
+		char path[SEGMENT_PATH_MAX];
+		segment_path(tail->segment, path);
+		writer_fail(writer, stream, -r, "sync of", path);
+		return r;
+	}
+	r = tail_sync_names(writer, stream);
 	if (r != 0)
 		return r;
 	tail->dirty = false;
-	if (tail->pinned) {
-		tail->pinned = false;
-		writer->pinned--;
-		unpin(writer, tail->segment);
-	}
+	drop_pin(writer, tail);
 	tail_mark_synced(writer, stream);
 	return 0;
+}
+
+void tail_let_go(struct writer *writer, struct stream *stream)
+{
+	drop_pin(writer, &stream->tail);
+	dirty_list_remove(writer, stream);
 }
 
 /* ---- creation and seal
@@ -220,7 +244,8 @@ static void trim(struct writer *writer, struct stream *stream)
 	struct io_file *file;
 	uint64_t end = align_up(tail->written, IO_PAGE_BYTES);
 	recent_end(writer, stream);
-	if (!tail->segment || tail->unchecked || tail->prepared <= end || tail_pin(writer, tail->segment, &file) != 0)
+	if (!tail->segment || tail->unchecked || failure_of(stream) || tail->prepared <= end ||
+		tail_pin(writer, tail->segment, &file) != 0)
 		return;
 	settle_fill(tail, true);
 	if (writer->engine->io->ops->truncate(file, end) == 0)
@@ -405,7 +430,7 @@ void tail_discard(struct writer *writer, struct plan *plan)
 	plan->stream->tail = (struct tail){.check = plan->prev_check};
 }
 
-int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
+int tail_seal(struct writer *writer, struct stream *stream)
 {
 	struct tail *tail = &stream->tail;
 	struct segment *segment = tail->segment;
@@ -418,11 +443,13 @@ int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal)
 	/* What the journal holds may be in place only in the page cache, or not at all: the successor must not be
 	 * written before it is durable. */
 	r = held_write(writer, stream);
-	*ret_fatal = r != 0 && !io_no_room(r) && !tail_was_not_tried(r);
 	if (r == 0) {
 		tail->dirty = true;
 		r = tail_sync(writer, stream);
-		*ret_fatal = r != 0 && !tail_was_not_tried(r);
+	} else if (!io_no_room(r) && !tail_was_not_tried(r)) {
+		char path[SEGMENT_PATH_MAX];
+		segment_path(segment, path);
+		writer_fail(writer, stream, -r, "write of", path);
 	}
 	if (r == 0) {
 		tail_save_index(writer, stream, true);

@@ -151,8 +151,6 @@ void writer_truncate(struct writer *writer, struct op *op)
 	if (r == 0 && stream->tail.segment)
 		r = tail_sync_names(writer, stream);
 	if (r != 0) {
-		if (!tail_was_not_tried(r))
-			writer_fail(writer, -r, "sync before truncate of", stream->dir);
 		op->error = op_io_error(-r, "sync before truncate of", stream->dir, OUTCOME_NONE);
 		return;
 	}

@@ -119,7 +119,7 @@ void engine_writer_stats(struct engine *engine, uint32_t index, struct writer_st
 	size_t words = (sizeof(struct writer_stats) - offsetof(struct writer_stats, queue_depth)) / sizeof(uint64_t);
 	for (size_t i = 0; i < words; i++)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-	ret_stats->failed = atomic_load(&writer->failed);
+	ret_stats->failed = atomic_load(&writer->any_failed);
 	ret_stats->queue_depth = atomic_load_explicit(&writer->queued, memory_order_relaxed);
 }
 

@@ -28,6 +28,12 @@ void stat_record(struct histogram *histogram, uint64_t value)
 		__atomic_store_n(&histogram->max, value, __ATOMIC_RELAXED);
 }
 
+static uint32_t shards_of(const struct writer *writer)
+{
+	uint32_t shards = writer->engine->options.shard_count, writers = writer->engine->writer_count;
+	return shards / writers + (writer->index < shards % writers);
+}
+
 int writer_new(struct engine *engine, uint32_t index, struct writer **ret_writer, struct error *err)
 {
 	struct writer *writer = calloc(1, sizeof(*writer));
@@ -35,6 +41,7 @@ int writer_new(struct engine *engine, uint32_t index, struct writer **ret_writer
 		return error_set_io(err, ENOMEM, "writer", "");
 	writer->engine = engine;
 	writer->index = index;
+	writer->stats.shards = shards_of(writer);
 	uint32_t share = engine->options.max_open_segments / (2 * engine->writer_count);
 	writer->pinned_max = share < PINNED_MAX ? share : PINNED_MAX;
 	pthread_mutex_init(&writer->queue_lock, NULL);
@@ -69,22 +76,60 @@ void writer_free(struct writer *writer)
 	free(writer);
 }
 
-void writer_fail(struct writer *writer, int os_errno, const char *what, const char *path)
+/* ---- what has stopped ---------------------------------------------------------------------------------------------
+ */
+
+void writer_fail(struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path)
 {
+	struct failure *failure = stream ? &writer->engine->shard_failures[stream->shard] : &writer->failure;
 	pthread_mutex_lock(&writer->list_lock);
-	bool first = !atomic_load(&writer->failed);
+	bool first = !atomic_load(&failure->is) && !atomic_load(&writer->failure.is);
 	if (first) {
-		snprintf(writer->stats.failed_reason, sizeof(writer->stats.failed_reason), "%s %s: %s", what, path,
-			error_errno_name(os_errno));
-		writer->failed_errno = os_errno > 0 ? os_errno : EIO;
-		atomic_store(&writer->failed, true);
+		failure->os_errno = os_errno > 0 ? os_errno : EIO;
+		snprintf(failure->reason, sizeof(failure->reason), "%s %s: %s", what, path, error_errno_name(os_errno));
+		if (!atomic_load(&writer->any_failed))
+			memcpy(writer->stats.failed_reason, failure->reason, sizeof(failure->reason));
+		__atomic_store_n(&writer->stats.failed_shards,
+			stream ? writer->stats.failed_shards + 1 : writer->stats.shards, __ATOMIC_RELAXED);
+		atomic_store(&failure->is, true);
+		atomic_store(&writer->any_failed, true);
 	}
 	pthread_mutex_unlock(&writer->list_lock);
-	if (first)
+	if (first && stream)
 		log_error("engine",
-			"writer %u: %s %s failed (%s): it refuses writes until a restart, reads go on; look at the "
-			"disk, then restart",
+			"shard %u: %s %s failed (%s): the shard refuses writes until a restart, reads and other shards "
+			"go "
+			"on; those of writer %u are slower where they write to many streams; look at the disk, then "
+			"restart",
+			stream->shard, what, path, error_errno_name(os_errno), writer->index);
+	else if (first)
+		log_error("engine",
+			"writer %u: %s %s failed (%s): all its shards refuse writes until a restart, reads go on; look "
+			"at "
+			"the disk, then restart",
 			writer->index, what, path, error_errno_name(os_errno));
+}
+
+void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path)
+{
+	for (uint32_t i = 0; i < engine->writer_count; i++)
+		writer_fail(engine->writers[i], NULL, os_errno, what, path);
+}
+
+const struct failure *failure_of(const struct stream *stream)
+{
+	const struct writer *writer = stream->writer;
+	if (!atomic_load(&writer->any_failed))
+		return NULL;
+	const struct failure *failure = &writer->engine->shard_failures[stream->shard];
+	if (atomic_load(&writer->failure.is))
+		failure = &writer->failure;
+	return atomic_load(&failure->is) ? failure : NULL;
+}
+
+struct error *failure_refusal(const struct failure *failure)
+{
+	return op_io_error(failure->os_errno, "shard has stopped writing after", failure->reason, OUTCOME_NONE);
 }
 
 /* ---- syncs --------------------------------------------------------------------------------------------------------
@@ -97,11 +142,13 @@ int writer_journal_sync(struct writer *writer)
 	int r = journal_sync(writer->journal);
 	stat_record(&writer->stats.sync_ns, io->ops->monotonic_ns(io) - begin);
 	STAT_ADD(writer, journal_syncs, 1);
-	if (r != 0)
+	if (r != 0) {
+		writer_fail(writer, NULL, -r, "sync of", "the journal");
 		return r;
+	}
 	for (struct stream *stream = writer->dirty, *next; stream; stream = next) {
 		next = stream->dirty_next;
-		if (!stream->tail.dirty)
+		if (!stream->tail.dirty && !failure_of(stream))
 			tail_mark_synced(writer, stream);
 	}
 	return 0;
@@ -110,11 +157,17 @@ int writer_journal_sync(struct writer *writer)
 int writer_sync_all(struct writer *writer)
 {
 	int r = writer->journal && journal_unsynced(writer->journal) ? writer_journal_sync(writer) : 0;
-	while (r == 0 && writer->dirty)
-		r = tail_sync(writer, writer->dirty);
-	if (r != 0 && !tail_was_not_tried(r))
-		writer_fail(writer, -r, "sync in", writer->dirty ? writer->dirty->dir : "the journal");
-	return r;
+	if (r != 0)
+		return r;
+	for (struct stream *stream = writer->dirty, *next; stream; stream = next) {
+		next = stream->dirty_next;
+		r = failure_of(stream) ? 0 : tail_sync(writer, stream);
+		if (tail_was_not_tried(r))
+			return r;
+		if (failure_of(stream))
+			tail_let_go(writer, stream);
+	}
+	return atomic_load(&writer->failure.is) ? -writer->failure.os_errno : 0;
 }
 
 int writer_settle(struct writer *writer, struct error *err)
@@ -124,20 +177,26 @@ int writer_settle(struct writer *writer, struct error *err)
 			if (stream->writer == writer)
 				tail_end(writer, stream);
 	writer->held_due_ns = 0; /* the keeper has gone, and what is held goes into its files here */
-	if (atomic_load(&writer->failed))
-		return error_set_io(err, writer->failed_errno, "writer stopped earlier:", writer->stats.failed_reason);
+	if (atomic_load(&writer->failure.is))
+		return error_set_io(err, writer->failure.os_errno, "writer stopped earlier:", writer->failure.reason);
 	tail_trim_all(writer);
-	int r = writer->journal ? held_write_all(writer, journal_generation(writer->journal)) : 0;
+	int r = 0;
+	if (writer->journal && !atomic_load(&writer->any_failed))
+		r = held_write_all(writer, journal_generation(writer->journal));
 	if (r != 0)
 		return error_set_io(err, -r, "write of what the journal holds:", "a segment");
 	r = writer_sync_all(writer);
-	return r == 0 ? 0 : error_set_io(err, -r, "final sync:", writer->stats.failed_reason);
+	if (r != 0)
+		return error_set_io(err, -r, "final sync:", writer->stats.failed_reason);
+	if (atomic_load(&writer->any_failed))
+		return error_set_io(err, EIO, "a shard has stopped:", writer->stats.failed_reason);
+	return 0;
 }
 
 const char *engine_writer_failed(struct engine *engine, uint32_t index)
 {
 	/* Written before it failed, and not again. */
-	return atomic_load(&engine->writers[index]->failed) ? engine->writers[index]->stats.failed_reason : NULL;
+	return atomic_load(&engine->writers[index]->any_failed) ? engine->writers[index]->stats.failed_reason : NULL;
 }
 
 uint32_t engine_writer_count(const struct engine *engine)
@@ -192,25 +251,35 @@ static void pull(struct writer *writer)
 	writer->queue_first = writer->queue_last = NULL;
 }
 
+/* NULL: all of its shards take writes. */
+static const struct failure *first_failure(const struct writer *writer)
+{
+	const struct engine *engine = writer->engine;
+	if (!atomic_load(&writer->any_failed) || atomic_load(&writer->failure.is))
+		return atomic_load(&writer->failure.is) ? &writer->failure : NULL;
+	for (uint32_t i = writer->index; i < engine->options.shard_count; i += engine->writer_count)
+		if (atomic_load(&engine->shard_failures[i].is))
+			return &engine->shard_failures[i];
+	return NULL;
+}
+
 static void run_sync(struct writer *writer, struct op *op)
 {
-	int r = 0;
-	if (atomic_load(&writer->failed)) {
-		op->error = op_io_error(writer->failed_errno, "shard has stopped writing after",
-			writer->stats.failed_reason, OUTCOME_NONE);
+	const struct failure *failure = op->stream ? failure_of(op->stream) : first_failure(writer);
+	if (failure && op->stream) {
+		op->error = failure_refusal(failure);
 		return;
 	}
-	if (op->stream)
-		r = tail_sync(writer, op->stream);
-	else
-		r = writer_sync_all(writer);
-	if (r != 0) {
-		if (!tail_was_not_tried(r))
-			writer_fail(writer, -r, "sync of", op->stream ? op->stream->dir : "the log");
+	/* Shards that go on are made durable, but it is not everything that was asked for. */
+	int r = op->stream ? tail_sync(writer, op->stream) : writer_sync_all(writer);
+	if (r == 0 && !op->stream)
+		failure = first_failure(writer);
+	if (r != 0)
 		op->error = op_io_error(-r, "sync of", op->stream ? op->stream->dir : "the log", OUTCOME_NONE);
-		return;
-	}
-	STAT_ADD(writer, syncs_asked, 1);
+	else if (failure)
+		op->error = failure_refusal(failure);
+	else
+		STAT_ADD(writer, syncs_asked, 1);
 }
 
 static void ready_again(struct writer *writer, struct op *op)
@@ -227,11 +296,11 @@ static bool run_op(struct writer *writer, struct op *op)
 {
 	if (op->kind == OP_SYNC_CUT)
 		return checkpoint_sync_cut(writer, op);
+	const struct failure *failure = op->stream ? failure_of(op->stream) : NULL;
 	if (op->kind == OP_SYNC)
 		run_sync(writer, op);
-	else if (atomic_load(&writer->failed))
-		op->error = op_io_error(writer->failed_errno, "shard has stopped writing after",
-			writer->stats.failed_reason, OUTCOME_NONE);
+	else if (failure)
+		op->error = failure_refusal(failure);
 	else
 		writer_truncate(writer, op);
 	return true;
@@ -255,14 +324,14 @@ static void run_single(struct writer *writer)
 static bool interval_is_over(struct writer *writer)
 {
 	struct io *io = writer->engine->io;
-	return writer->next_sync_ns != 0 && !atomic_load(&writer->failed) &&
+	return writer->next_sync_ns != 0 && !atomic_load(&writer->failure.is) &&
 	       io->ops->monotonic_ns(io) >= writer->next_sync_ns;
 }
 
 static void sync_by_interval(struct writer *writer)
 {
 	writer->next_sync_ns = 0;
-	int r = writer_sync_all(writer); /* an error has stopped the shard, and says so */
+	int r = writer_sync_all(writer);
 	bool late = tail_was_not_tried(r);
 	if (late) {
 		struct io *io = writer->engine->io;
@@ -281,7 +350,7 @@ static void sync_by_interval(struct writer *writer)
 static bool held_is_due(struct writer *writer)
 {
 	struct io *io = writer->engine->io;
-	return writer->held_due_ns != 0 && !atomic_load(&writer->failed) &&
+	return writer->held_due_ns != 0 && !atomic_load(&writer->failure.is) &&
 	       io->ops->monotonic_ns(io) >= writer->held_due_ns;
 }
 
@@ -318,7 +387,7 @@ static bool wait_for_work(struct writer *writer)
 		uint64_t until_ns = writer->next_sync_ns;
 		if (until_ns == 0 || (writer->held_due_ns != 0 && writer->held_due_ns < until_ns))
 			until_ns = writer->held_due_ns;
-		if (until_ns == 0 || atomic_load(&writer->failed)) {
+		if (until_ns == 0 || atomic_load(&writer->failure.is)) {
 			pthread_cond_wait(&writer->queue_changed, &writer->queue_lock);
 			continue;
 		}

@@ -35,9 +35,11 @@ struct plan {
 	uint64_t frame_offset;
 	bool sync; /* has to be durable before it is published */
 	bool has_frame;
-	bool in_place;	     /* and it stands in the file, unsynced: it cannot be refused any more */
-	bool held;	     /* or in memory, until the journal is checkpointed */
-	struct error *error; /* this stream's appends failed with it, nothing written */
+	bool in_place;		    /* and it stands in the file, unsynced: it cannot be refused any more */
+	const struct failure *lost; /* its shard stopped while it was written: nobody knows what of it is there */
+	bool held;		    /* or in memory, until the journal is checkpointed */
+	bool journaled;		    /* and the journal has it */
+	struct error *error;	    /* this stream's appends failed with it, nothing written */
 };
 
 struct writer {
@@ -82,8 +84,8 @@ struct writer {
 	struct writer_stats stats;
 	atomic_uint_least64_t queued;
 	atomic_bool checkpoint_again; /* the keeper could not, and nothing has failed for good */
-	atomic_bool failed;	      /* set by the writer or by chores; never cleared */
-	int failed_errno;
+	struct failure failure;	      /* of all its shards */
+	atomic_bool any_failed;	      /* that, or one of its shards; never cleared */
 };
 
 /* Without threads, nothing runs until writer_step. */
@@ -99,8 +101,16 @@ void writer_submit(struct writer *writer, struct op *op);
 void writer_kick(struct writer *writer);
 bool writer_step(struct writer *writer);
 
-/* The shard refuses writes from here on (rule 4). Any thread; the first reason stays. */
-void writer_fail(struct writer *writer, int os_errno, const char *what, const char *path);
+/* Rule 4. The stream's shard refuses writes from here on, or with stream NULL all of the writer's shards. The writer's
+ * journal is not used again, and is kept until a restart: it may hold the only good copy of what the shard has
+ * acknowledged. Any thread; the first reason stays. */
+void writer_fail(struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path);
+/* The same for all writers: what failed may have been anybody's. */
+void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path);
+/* Why the stream's shard takes no writes; NULL: it does. Any thread. */
+const struct failure *failure_of(const struct stream *stream);
+/* What a request is told that comes after that. */
+struct error *failure_refusal(const struct failure *failure);
 
 #define STAT_ADD(writer, field, n)                                                                                     \
 	__atomic_store_n(&(writer)->stats.field, (writer)->stats.field + (uint64_t)(n), __ATOMIC_RELAXED)
@@ -121,18 +131,19 @@ bool group_run(struct writer *writer);
 /* Fails the stream's share of the group: nothing of it is (or stays) written. */
 void plan_fail(struct writer *writer, struct plan *plan, int r, const char *what);
 
-/* group_write.c: writes and syncs what was prepared, for all plans. 0, or a negative errno: the shard has stopped. */
-int group_write(struct writer *writer);
+/* group_write.c: writes and syncs what was prepared, for all plans. Afterwards each is done, has an error, or its shard
+ * has stopped. */
+void group_write(struct writer *writer);
 /* Has the keeper write what is held: nothing came for a while. */
 void group_write_idle(struct writer *writer);
 
-/* tail.c: the active segment of a stream. All return 0 or a negative errno; *ret_fatal says that the shard has to stop.
- */
+/* tail.c: the active segment of a stream. All return 0 or a negative errno. Where a write or a sync of what is in the
+ * log has failed, the shard has been stopped. */
 
 /* Whether an append would go to a new segment, counting what the group holds already. */
 bool tail_is_full(const struct writer *writer, const struct stream *stream);
 /* Closes a full segment: durable, name too, sealed, published as such. */
-int tail_seal(struct writer *writer, struct stream *stream, bool *ret_fatal);
+int tail_seal(struct writer *writer, struct stream *stream);
 /* Makes the file of the next segment; published only by the group. */
 int tail_create(struct writer *writer, struct plan *plan);
 void tail_discard(struct writer *writer, struct plan *plan);
@@ -144,6 +155,8 @@ int tail_take_back(struct tail *tail, struct io *io, struct io_file *file, uint6
 int tail_pin(struct writer *writer, struct segment *segment, struct io_file **ret_file);
 /* Makes everything of the stream durable: in place if it is dirty there, by the journal otherwise. */
 int tail_sync(struct writer *writer, struct stream *stream);
+/* Its shard has stopped: it waits for no sync any more, and keeps no descriptor for one. */
+void tail_let_go(struct writer *writer, struct stream *stream);
 /* There was no descriptor for it: nothing was tried, so nothing has failed. */
 static inline bool tail_was_not_tried(int r)
 {
@@ -172,7 +185,10 @@ void tail_end(struct writer *writer, struct stream *stream);
 /* truncate.c: takes whole segments below op->safe_id off the list. */
 void writer_truncate(struct writer *writer, struct op *op);
 
+/* 0 or a negative errno: the writer has stopped. */
 int writer_journal_sync(struct writer *writer);
+/* 0: what is not durable is of shards that have stopped. A negative errno: there was no descriptor for one, or the
+ * writer has stopped. */
 int writer_sync_all(struct writer *writer);
 
 #endif

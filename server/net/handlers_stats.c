@@ -2,6 +2,7 @@
  * handlers_stats: what an operator asks first, as one map of maps. Units are in the names; rows without a unit are
  * counts since the start, or, where the name says no event, gauges.
  */
+#include <inttypes.h>
 #include <stdio.h>
 
 #include "checkpoint.h"
@@ -72,9 +73,13 @@ void net_health(const struct net *net, struct health_report *ret_report)
 	const char *failed = NULL;
 	for (uint32_t i = 0; i < engine_writer_count(net->engine) && failed == NULL; i++) {
 		failed = engine_writer_failed(net->engine, i);
-		if (failed != NULL)
-			snprintf(ret_report->reason, sizeof(ret_report->reason),
-				"writer-%u takes no writes after: %.100s", i, failed);
+		if (failed == NULL)
+			continue;
+		struct writer_stats stats;
+		engine_writer_stats(net->engine, i, &stats);
+		snprintf(ret_report->reason, sizeof(ret_report->reason),
+			"%" PRIu64 " of the %" PRIu64 " shards of writer-%" PRIu32 " take no writes after: %.100s",
+			stats.failed_shards, stats.shards, i, failed);
 	}
 	if (net->stopping && failed == NULL)
 		snprintf(ret_report->reason, sizeof(ret_report->reason), "it stops");
@@ -227,6 +232,8 @@ static void write_recovery(struct mp_writer *writer, const struct recovery_stats
 static void write_writer(struct mp_writer *writer, uint32_t number, const struct writer_stats *stats)
 {
 	const struct row rows[] = {
+		{"shards", stats->shards},
+		{"failed_shards", stats->failed_shards},
 		{"queue_depth", stats->queue_depth},
 		{"appends", stats->appends},
 		{"batches", stats->batches},

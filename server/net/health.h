@@ -34,7 +34,7 @@ struct health_report {
 	uint64_t disk_waits;	 /* how often a thread was inside of one call for slow_ns, since the start */
 	uint64_t disk_wait_ns;	 /* so long altogether */
 	uint64_t disk_waits_now; /* threads that are */
-	char reason[160];	 /* why it is not ready; empty if it is */
+	char reason[192];	 /* why it is not ready; empty if it is */
 };
 
 /* NULL: out of memory. */

@@ -1,4 +1,5 @@
 /* The pages for who decides whether to restart the daemon, or to send it clients. */
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -38,8 +39,13 @@ unsigned page_readyz(const struct net *net, struct metrics_text *text)
 	for (uint32_t i = 0; i < engine_writer_count(net->engine); i++) {
 		if (engine_writer_failed(net->engine, i) == NULL)
 			continue;
+		struct writer_stats stats;
+		engine_writer_stats(net->engine, i, &stats);
 		/* What failed has a path, and so the name of a stream. */
-		snprintf(line, sizeof(line), "writer-%u takes no writes until a restart: see the log", i);
+		snprintf(line, sizeof(line),
+			"%" PRIu64 " of the %" PRIu64 " shards of writer-%" PRIu32
+			" take no writes until a restart: see the log",
+			stats.failed_shards, stats.shards, i);
 		put(text, line);
 	}
 	return STATUS_UNAVAILABLE;

@@ -334,14 +334,15 @@ static void put_shards(
 {
 	uint64_t refusing = 0, shard_count = engine_shard_count(net->engine);
 	char labels[LABELS_MAX];
-	for (uint64_t i = 0; i < shard_count; i++)
-		refusing += stats[i % writer_count].failed;
+	for (uint32_t i = 0; i < writer_count; i++)
+		refusing += stats[i].failed_shards;
 	metrics_family(text, "ironwald_shards", METRIC_GAUGE,
 		"Shards by state: those that refuse writes do so until a restart.");
 	metrics_value(text, "state=\"writable\"", shard_count - refusing);
 	metrics_value(text, "state=\"refusing_writes\"", refusing);
 	metrics_family(text, "ironwald_writer_failed", METRIC_GAUGE,
-		"1 if the writer takes no writes until a restart. Shard n belongs to writer n modulo their number.");
+		"1 if some of the writer's shards, or all, take no writes until a restart. Shard n belongs to writer n "
+		"modulo their number.");
 	for (uint32_t i = 0; i < writer_count; i++) {
 		label_of_writer(i, labels);
 		metrics_value(text, labels, stats[i].failed);

@@ -62,9 +62,6 @@ def _rows():
     for key, (text, load) in {**APPENDS, "batch-16": ("batches of 100, 16 connections", BATCH)}.items():
         yield _shards("shards-" + key, "strict, 16 shards, " + text, "strict", load)
     yield _shards("shards-async-64x16", "async, 16 shards, 64 x 16", "async", DEEP)
-    shards = Measurement("strict", dataclasses.replace(DEEP, keys=KEYS), shards=16)
-    yield Row("one-writer-64x16", "strict, 16 shards, 64 x 16, max_writers = 1",
-              dataclasses.replace(shards, writers=1), shards, against="as many as cores")
     iter_load = Load(1, 1, mode="iter", batch=1000, prefilled=READ_ENTRIES)
     get_load = Load(64, 16, mode="get", prefilled=READ_ENTRIES)
     yield Row("iter-1m", "iter of 1 M entries, 1000 each", Measurement("strict", iter_load),

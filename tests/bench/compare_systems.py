@@ -71,7 +71,6 @@ class Measurement:
     system: str
     load: Load = Load()
     shards: int = 0  # not 0: another number of them than the default
-    writers: int = 0  # not 0: at most so many
 
     def kind(self):
         return SYSTEMS[self.system][0]
@@ -234,7 +233,6 @@ def server_command(arguments, measurement, directory, unix_path, port):
         listen = ["--listen-tcp=" + tcp, "--listen-unix=" + (unix_path or "none")]
         path = os.path.join(arguments.build, "server", "ironwald")
         shards = ["--shard-count=%d" % measurement.shards] if measurement.shards else []
-        shards += ["--max-writers=%d" % measurement.writers] if measurement.writers else []
         return [path, "--root-path=" + os.path.join(directory, "log"), "--log-level=warn", *listen, *shards, *options]
     listen = ["--port", "0", "--unixsocket", unix_path] if unix_path else ["--port", str(port), "--bind", "127.0.0.1"]
     # No rewriting of the log while it is measured: that would count against Redis only.
@@ -386,4 +384,4 @@ def measure(arguments, measurement, running=None):
     else:
         with server(arguments, measurement) as fresh:
             result = fresh.measure()
-    return dict(result, system=measurement.system, shards=measurement.shards, writers=measurement.writers, load=dataclasses.asdict(measurement.load))
+    return dict(result, system=measurement.system, shards=measurement.shards, load=dataclasses.asdict(measurement.load))

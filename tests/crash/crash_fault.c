@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "log.h"
+#include "stream.h"
 #include "world.h"
 
 /* What may come of it. */
@@ -27,6 +28,9 @@ struct fault {
 	uint32_t kinds;
 	enum harm harm;
 };
+
+#define SHARDS_MAX 256u
+enum answers { NOT_ASKED, TAKES, REFUSES };
 
 #define WRITES SIM_BIT(SIM_PWRITE)
 #define SYNCS (SIM_BIT(SIM_SYNC) | SIM_BIT(SIM_SYNC_DIR) | SIM_BIT(SIM_SYNC_ALL))
@@ -58,42 +62,67 @@ static const struct fault faults[] = {
 #define FAULT_COUNT (sizeof(faults) / sizeof(faults[0]))
 
 struct count {
-	uint64_t lives, cases, fired, cuts, stopped;
+	uint64_t lives, cases, fired, cuts, stopped, beside;
 	struct totals totals;
 };
 
-static unsigned stopped_shards(struct world *world)
+static uint64_t stopped_shards(struct world *world)
 {
 	struct engine_stats stats;
-	unsigned stopped = 0;
+	uint64_t stopped = 0;
 	engine_stats(world->engine, &stats);
 	for (uint32_t i = 0; i < stats.writer_count; i++) {
 		struct writer_stats writer;
 		engine_writer_stats(world->engine, i, &writer);
-		stopped += writer.failed;
+		if (writer.failed != (writer.failed_shards > 0) || writer.failed != (writer.failed_reason[0] != '\0'))
+			world_fail(world, "writer %u does not know whether a shard of its has stopped", i);
+		stopped += writer.failed_shards;
 	}
 	return stopped;
 }
 
-/* A shard that stopped refuses, with outcome none; any other works as if nothing had been. */
+/* Whether the stream refuses two appends; all streams of a shard are alike. */
+static bool refuses(struct world *world, unsigned i, enum answers *of_shard)
+{
+	uint64_t before = world->totals.refused;
+	world_append(world, i, 3, true);
+	world_append(world, i, 1, false);
+	world_settle(world);
+	uint64_t refused = world->totals.refused - before;
+	struct stream *stream = world_found(world, &world->streams[i]);
+	if (refused == 1)
+		world_fail(world, "stream %s: of two appends one was refused", world->streams[i].name);
+	if (stream) {
+		enum answers answers = refused > 0 ? REFUSES : TAKES;
+		if (of_shard[stream->shard] == (answers == TAKES ? REFUSES : TAKES))
+			world_fail(world, "stream %s is not like another of shard %u", stream->name, stream->shard);
+		of_shard[stream->shard] = answers;
+	}
+	return refused > 0;
+}
+
+/* A shard that stopped refuses, with outcome none; any other works as if nothing had been, though they share a writer.
+ */
 static void look_after(struct world *world, const struct fault *fault, struct count *count)
 {
 	world_settle(world);
-	unsigned stopped = stopped_shards(world);
+	uint64_t stopped = stopped_shards(world);
+	unsigned refusing = 0, shards = 0;
+	enum answers of_shard[SHARDS_MAX] = {NOT_ASKED};
 	count->stopped += stopped > 0;
 	if (stopped > 0 && fault->harm == HARM_ONE)
 		world_fail(world, "a shard stopped, and should not have");
 	struct totals before = world->totals;
-	for (unsigned i = 0; i < world->stream_count; i++) {
-		world_append(world, i, 3, true);
-		world_append(world, i, 1, false);
-	}
-	world_settle(world);
+	for (unsigned i = 0; i < world->stream_count; i++)
+		refusing += refuses(world, i, of_shard);
+	for (unsigned i = 0; i < SHARDS_MAX; i++)
+		shards += of_shard[i] == REFUSES;
+	count->beside += refusing > 0 && refusing < world->stream_count && world->profile.options.max_writers == 1;
 	if (world->totals.unknown != before.unknown)
 		world_fail(world, "a request after the failure has an unknown outcome");
-	if ((stopped == 0) != (world->totals.refused == before.refused))
-		world_fail(world, "%u shards have stopped, and %llu requests were refused", stopped,
-			(unsigned long long)(world->totals.refused - before.refused));
+	if ((stopped == 0) != (refusing == 0) || shards > stopped)
+		world_fail(world, "%llu shards have stopped, and %u streams of %u refuse", (unsigned long long)stopped,
+			refusing, shards);
 }
 
 static void reopen(struct world *world)
@@ -140,6 +169,12 @@ static bool one_case(uint64_t seed, const struct fault *fault, uint64_t nth, str
 	profile.faults = true;
 	profile.death_per_mille = 0;
 	profile.reopen_per_mille = 30;
+	if (seed % 100 == 51) { /* shards that share a writer */
+		profile.options.max_writers = 1;
+		profile.options.shard_count = 3;
+		if (profile.stream_count < 5)
+			profile.stream_count = 5;
+	}
 	if (profile.stream_count > 12)
 		profile.stream_count = 12;
 	if (profile.big_per_mille > 40)
@@ -250,19 +285,21 @@ int main(int argc, char **argv)
 	if (nth > 0)
 		fail_each(nth, &count);
 	for (uint64_t seed = first; nth == 0 && count.lives < lives; seed++) {
-		if (seed % 100 == 1)
+		if (seed % 50 == 1)
 			fail_each(seed, &count);
 		else
 			live(seed, &count);
 	}
-	printf("%llu lives, %llu short ones with one failure each; %llu failures fired, %llu stopped a shard; %llu "
+	printf("%llu lives, %llu short ones with one failure each; %llu failures fired, %llu stopped a shard, %llu of "
+	       "them beside "
+	       "others that went on on the same writer; %llu "
 	       "power "
 	       "cuts\n",
 		(unsigned long long)count.lives, (unsigned long long)count.cases, (unsigned long long)count.fired,
-		(unsigned long long)count.stopped, (unsigned long long)count.cuts);
+		(unsigned long long)count.stopped, (unsigned long long)count.beside, (unsigned long long)count.cuts);
 	totals_print(&count.totals);
-	if (lives >= 200 && (count.stopped == 0 || count.totals.unknown == 0 || count.totals.refused == 0 ||
-				    count.totals.rewritten == 0)) {
+	if (lives >= 200 && (count.stopped == 0 || count.beside == 0 || count.totals.unknown == 0 ||
+				    count.totals.refused == 0 || count.totals.rewritten == 0)) {
 		fprintf(stderr, "something of the above never happened\n");
 		return 1;
 	}

@@ -40,6 +40,7 @@ static void roll_options(struct engine_options *options, struct dice *dice)
 	options->on_corruption = (enum corruption_policy)dice_below(dice, 2);
 	options->shard_count = (uint32_t)PICK(dice, 1, 1, 2, 3);
 	options->async_sync_interval_ns = PICK(dice, 0, 1000000, 1000000000);
+	options->max_writers = (uint32_t)PICK(dice, 1, 1, 2, 16);
 	options->max_entry_bytes = 1 << 20;
 }
 

@@ -1036,7 +1036,8 @@ def test_stats():
         same(sum(writer["appends"] for writer in stats["writers"]), 11, "appends")
         same(sum(writer["entries"] for writer in stats["writers"]), 100, "entries")
         for writer in stats["writers"]:
-            for key in "failed failed_reason queue_depth appends entries groups group_requests sync_us queue_us".split():
+            for key in ("failed failed_reason shards failed_shards queue_depth appends entries groups group_requests sync_us "
+                        "queue_us").split():
                 check(key in writer, "writers: %s is there: %r", key, sorted(writer))
             same(writer["failed"], False, "no writer failed")
             same(sorted(writer["sync_us"]), sorted("count mean p50 p99 max".split()), "a latency's keys")

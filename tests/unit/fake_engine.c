@@ -377,7 +377,10 @@ void engine_writer_stats(struct engine *engine, uint32_t writer, struct writer_s
 {
 	(void)writer;
 	*ret_stats = (struct writer_stats){
-		.queue_depth = fake_engine_ops_held(engine), .failed = atomic_load(&engine->failed) != NULL};
+		.queue_depth = fake_engine_ops_held(engine),
+		.shards = SHARD_COUNT,
+		.failed = atomic_load(&engine->failed) != NULL,
+		.failed_shards = atomic_load(&engine->failed) != NULL ? SHARD_COUNT - 1 : 0};
 }
 
 uint32_t engine_shard_count(const struct engine *engine)

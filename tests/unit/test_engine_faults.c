@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "engine_fixture.h"
+#include "stream.h"
 
 TestSuite(engine_faults, .timeout = 60);
 
@@ -169,8 +170,9 @@ FAULT_TEST(no_descriptor_costs_only_that_append)
 /* ---- failed writes and syncs ------------------------------------------------------------------------------------ */
 
 /* Two streams of two shards, one of which fails; three appends wait behind the one that meets it. */
-static void stop_a_shard(int os_errno, uint32_t kinds, bool others_go_on)
+static void stop_one_of_two(uint32_t writers, int os_errno, uint32_t kinds)
 {
+	uint32_t its_writer = writers - 1;
 	struct entries entries;
 	struct op ops[4];
 	struct error err;
@@ -178,6 +180,7 @@ static void stop_a_shard(int os_errno, uint32_t kinds, bool others_go_on)
 	sim_free(f.io);
 	f.io = sim_new(1);
 	f.options.shard_count = 2;
+	f.options.max_writers = writers;
 	f.options.write_buffer_size = 1; /* every append is a group */
 	fixture_open(&f);
 	cr_assert(fixture_add(&f, "shard_00", 0) == 0 && fixture_add(&f, "shard_01", 0) == 0);
@@ -197,11 +200,14 @@ static void stop_a_shard(int os_errno, uint32_t kinds, bool others_go_on)
 		free(ops[i].error);
 	}
 	entries_free(&entries);
-	cr_assert(fixture_writer(&f, 1).failed && fixture_writer(&f, 1).failed_reason[0] != '\0');
+	struct writer_stats stats = fixture_writer(&f, its_writer);
+	cr_assert(stats.failed && stats.failed_shards == 1 && strstr(stats.failed_reason, "shard_01"), "%s",
+		stats.failed_reason);
 	cr_assert(fixture_info(&f, "shard_01").end == 1 && fixture_info(&f, "shard_01").durable_end == 1);
 	good("shard_01", 0, 1);
-	cr_assert(fixture_writer(&f, 0).failed == !others_go_on);
-	cr_assert(add("shard_00", 1, 100).code == (others_go_on ? ERR_NONE : ERR_IO));
+	cr_assert(writers == 1 || !fixture_writer(&f, 0).failed);
+	cr_assert(add("shard_00", 1, 100).code == ERR_NONE && fixture_truncate(&f, "shard_00", 1).code == ERR_NONE);
+	cr_assert(fixture_sync(&f, "shard_00").code == ERR_NONE);
 	cr_assert(fixture_sync(&f, "shard_01").code == ERR_IO && fixture_sync(&f, NULL).code == ERR_IO);
 	cr_assert(fixture_truncate(&f, "shard_01", 5).code == ERR_IO);
 	uint64_t syncs = sim_count(f.io, SIM_SYNC), changes = sim_op_count(f.io);
@@ -221,18 +227,184 @@ static void stop_a_shard(int os_errno, uint32_t kinds, bool others_go_on)
 	cr_assert(fixture_info(&f, "shard_01").end == end, "a start accepted what the disk does not have");
 	good("shard_01", 0, end);
 	cr_assert(add("shard_01", end, 100).first == end);
+	good("shard_00", 0, 2);
 	f.options.write_buffer_size = 64 << 10;
 }
 
 FAULT_TEST(a_failed_sync_stops_the_shard_and_no_other)
 {
-	stop_a_shard(EIO, SIM_BIT(SIM_SYNC), true);
+	stop_one_of_two(1, EIO, SIM_BIT(SIM_SYNC));
+	stop_one_of_two(2, EIO, SIM_BIT(SIM_SYNC));
 }
 
 FAULT_TEST(a_failed_write_stops_the_shard_and_no_other)
 {
-	stop_a_shard(EIO, SIM_BIT(SIM_PWRITE), true);
-	stop_a_shard(EIO, SIM_BIT(SIM_PWRITE) | SIM_TORN, true);
+	for (uint32_t writers = 1; writers <= 2; writers++) {
+		stop_one_of_two(writers, EIO, SIM_BIT(SIM_PWRITE));
+		stop_one_of_two(writers, EIO, SIM_BIT(SIM_PWRITE) | SIM_TORN);
+	}
+}
+
+static void open_shards_of_one_writer(uint32_t shards)
+{
+	fixture_die(&f);
+	sim_free(f.io);
+	f.io = sim_new(1);
+	f.options.shard_count = shards;
+	f.options.max_writers = 1;
+	fixture_open(&f);
+}
+
+/* In one group: what the failed shard was to write is unknown, what the other one wrote is there. */
+FAULT_TEST(of_a_group_of_two_shards_one_fails)
+{
+	for (uint64_t failing = 1; failing <= 2; failing++) {
+		struct entries entries[2];
+		struct op ops[2];
+		struct error err;
+		open_shards_of_one_writer(2);
+		cr_assert(fixture_add(&f, "shard_00", 0) == 0 && fixture_add(&f, "shard_01", 0) == 0);
+		for (unsigned i = 0; i < 2; i++) {
+			entries_init(&entries[i], 1, 1, 100);
+			ops[i] = (struct op){.kind = OP_APPEND, .source = &entries[i].base};
+			cr_assert(engine_submit(f.engine, &ops[i], i == 0 ? "shard_00" : "shard_01", 8, &err) == 0);
+		}
+		uint64_t groups = fixture_writer(&f, 0).groups;
+		sim_fail_at(f.io, failing, EIO, SIM_BIT(SIM_SYNC));
+		fixture_run(&f);
+		cr_assert(sim_faults_fired(f.io) == 1 && fixture_writer(&f, 0).groups == groups + 1);
+		while (engine_take(f.engine))
+			;
+		for (unsigned i = 0; i < 2; i++) {
+			bool failed = i + 1 == failing;
+			const char *name = i == 0 ? "shard_00" : "shard_01";
+			cr_assert((ops[i].error != NULL) == failed, "op %u", i);
+			cr_assert(!failed || ops[i].error->outcome == OUTCOME_UNKNOWN);
+			cr_assert(ops[i].error || (ops[i].durable && ops[i].first == 1));
+			cr_assert(fixture_info(&f, name).end == (failed ? 1u : 2u));
+			cr_assert(add(name, 2, 100).code == (failed ? ERR_IO : ERR_NONE));
+			good(name, 0, failed ? 1 : 3);
+			free(ops[i].error);
+			entries_free(&entries[i]);
+		}
+		fixture_power_cut(&f, SIM_LOSE_ALL);
+		fixture_open(&f);
+		good(failing == 1 ? "shard_01" : "shard_00", 0, 3);
+	}
+}
+
+/* The journal has what the shard acknowledged, its file may have lost it: others go on, but never at its cost. */
+FAULT_TEST(the_journal_of_a_failed_shard_is_kept)
+{
+	struct error err;
+	open_shards_of_one_writer(3);
+	cr_assert(fixture_add_to_many(&f, "s%u", 60, 0) == 0); /* in the journal; in the files not yet, or not synced */
+	uint64_t groups = fixture_writer(&f, 0).journal_groups;
+	cr_assert(groups > 0);
+	sim_fail_at(f.io, 1, EIO, SIM_BIT(SIM_SYNC));
+	cr_assert(add("s7", 1, 100).error.outcome == OUTCOME_UNKNOWN && sim_faults_fired(f.io) == 1);
+	sim_fail_clear(f.io);
+	uint64_t refused = 0, rounds = 0, bytes = 0;
+	for (; bytes < 6u << 20; rounds++, bytes += 60u * 9000)
+		for (unsigned i = 0; i < 60; i++) {
+			char name[16];
+			snprintf(name, sizeof(name), "s%u", i);
+			refused += add(name, 1 + rounds, 9000).code == ERR_IO;
+		}
+	cr_assert(refused >= 10 * rounds && refused <= 30 * rounds, "%u of 60 streams refuse",
+		(unsigned)(refused / rounds));
+	cr_assert(fixture_writer(&f, 0).failed_shards == 1 && fixture_writer(&f, 0).journal_groups == groups);
+	cr_assert(fixture_add_to_many(&f, "s%u", 60, 1 + rounds) == refused / rounds, "a group of many");
+	cr_assert(fixture_writer(&f, 0).journal_groups == groups, "a group went by a journal that is to be kept");
+	sim_advance(f.io, 5000000000);
+	fixture_run(&f);
+	cr_assert(sim_count(f.io, SIM_SYNC_ALL) == 0, "a checkpoint of the journal");
+	fixture_power_cut(&f, SIM_LOSE_ALL);
+	fixture_open(&f);
+	for (unsigned i = 0; i < 60; i++) {
+		char name[16];
+		snprintf(name, sizeof(name), "s%u", i);
+		uint64_t end = fixture_info(&f, name).end;
+		cr_assert(end == 1 || end == 2 + rounds || i == 7, "%s ends at %u", name, (unsigned)end);
+		good(name, 0, 1);
+		for (uint64_t id = 1; id < end - 1 && i != 7; id++)
+			cr_assert(
+				fixture_get(&f, name, id, id, 0, 9000, &err) == ERR_NONE, "%s, %u", name, (unsigned)id);
+	}
+}
+
+/* Nor is a sync called again in the hope that it works this time, by the interval as little as for anybody. */
+FAULT_TEST(the_interval_syncs_what_has_not_failed)
+{
+	f.options.sync_mode = SYNC_ASYNC;
+	f.options.async_sync_interval_ns = 1000000000;
+	for (unsigned failing = 1; failing <= 2; failing++) {
+		open_shards_of_one_writer(2);
+		cr_assert(fixture_add(&f, "shard_00", 0) == 0 && fixture_add(&f, "shard_01", 0) == 0);
+		cr_assert(fixture_sync(&f, NULL).code == ERR_NONE);
+		cr_assert(fixture_add(&f, "shard_00", 1) == 1 && fixture_add(&f, "shard_01", 1) == 1);
+		uint64_t syncs = sim_count(f.io, SIM_SYNC);
+		sim_fail_at(f.io, failing, EIO, SIM_BIT(SIM_SYNC));
+		sim_advance(f.io, 2000000000);
+		fixture_run(&f);
+		cr_assert(sim_faults_fired(f.io) == 1 && sim_count(f.io, SIM_SYNC) == syncs + 2);
+		cr_assert(fixture_writer(&f, 0).failed_shards == 1);
+		bool first = fixture_info(&f, "shard_00").durable_end == 2;
+		cr_assert(fixture_info(&f, "shard_01").durable_end == (first ? 1 : 2));
+		const char *good_one = first ? "shard_00" : "shard_01", *bad_one = first ? "shard_01" : "shard_00";
+		cr_assert(add(bad_one, 2, 100).code == ERR_IO && add(good_one, 2, 100).code == ERR_NONE);
+		sim_advance(f.io, 2000000000);
+		fixture_run(&f);
+		cr_assert(fixture_info(&f, good_one).durable_end == 3);
+		cr_assert(sim_count(f.io, SIM_SYNC) == syncs + 3, "%lu",
+			(unsigned long)(sim_count(f.io, SIM_SYNC) - syncs));
+		cr_assert(fixture_sync(&f, NULL).code == ERR_IO, "not everything is durable");
+		good(bad_one, 0, 2);
+	}
+}
+
+/* What a failed shard held open is let go: the others have as many descriptors as before. */
+FAULT_TEST(a_failed_shard_keeps_no_descriptors)
+{
+	f.options.sync_mode = SYNC_ASYNC;
+	f.options.async_sync_interval_ns = 0;
+	f.options.max_open_segments = 1; /* raised to the least, of which half may wait for a sync */
+	open_shards_of_one_writer(2);
+	cr_assert(fixture_add_to_many(&f, "s%u", 40, 0) == 0);
+	cr_assert(fixture_sync(&f, NULL).code == ERR_NONE);
+	unsigned stopped = fixture_stream(&f, "s0")->shard;
+	char name[16], others[2][16];
+	for (unsigned i = 0, found = 0; i < 40; i++) {
+		snprintf(name, sizeof(name), "s%u", i);
+		if (fixture_stream(&f, name)->shard == stopped)
+			cr_assert(add(name, 1, 100).code == ERR_NONE);
+		else if (found < 2)
+			memcpy(others[found++], name, sizeof(name));
+	}
+	sim_fail_at(f.io, 1, EIO, SIM_BIT(SIM_SYNC));
+	cr_assert(fixture_sync(&f, "s0").code == ERR_IO);
+	cr_assert(fixture_writer(&f, 0).failed_shards == 1);
+	uint64_t syncs = sim_count(f.io, SIM_SYNC);
+	for (unsigned i = 0; i < 20; i++) /* two streams that go on, in turn */
+		cr_assert(add(others[i % 2], 1, 100).code == ERR_NONE);
+	cr_assert(sim_count(f.io, SIM_SYNC) <= syncs + 2, "%lu syncs",
+		(unsigned long)(sim_count(f.io, SIM_SYNC) - syncs));
+}
+
+/* All names are in the data directory: who cannot be sure of one cannot be sure of any. */
+FAULT_TEST(a_failed_sync_of_a_directory_stops_whose_names_are_in_it)
+{
+	for (unsigned nth = 1; nth <= 2; nth++) { /* the stream's, then the data directory */
+		open_shards_of_one_writer(2);
+		f.options.max_writers = 2;
+		fixture_restart(&f);
+		cr_assert(fixture_add(&f, "shard_01", 0) == 0); /* by the journal, and its name too */
+		sim_fail_at(f.io, nth, EIO, SIM_BIT(SIM_SYNC_DIR));
+		cr_assert(add("shard_01", 1, 100).code == ERR_IO && sim_faults_fired(f.io) == 1);
+		cr_assert(fixture_writer(&f, 1).failed && fixture_writer(&f, 0).failed == (nth == 2));
+		struct answer answer = add("shard_00", 0, 100);
+		cr_assert(nth == 1 ? answer.code == ERR_NONE : answer.error.outcome == OUTCOME_NONE);
+	}
 }
 
 FAULT_TEST(a_failed_sync_of_the_journal_stops_the_shard)

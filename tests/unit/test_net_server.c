@@ -326,7 +326,7 @@ Test(net_server, a_writer_that_failed_is_not_ready)
 	cr_assert(ready && reason[0] == '\0', "%s", reason);
 	fake_engine_fail(engine, "sync of s: EIO");
 	health_of(&client, &ready, reason);
-	cr_assert(!ready && strcmp(reason, "writer-0 takes no writes after: sync of s: EIO") == 0, "%s", reason);
+	cr_assert(!ready && strcmp(reason, "3 of the 4 shards of writer-0 take no writes after: sync of s: EIO") == 0, "%s", reason);
 	client_close(&client);
 }
 
