@@ -27,7 +27,7 @@
 #include "io.h"
 
 #define JOURNAL_SOFT_BYTES (1u << 20)  /* prepared at first; a switch is tried where the prepared part ends */
-#define JOURNAL_BUSY_BYTES (16u << 20) /* where it goes round fast, the prepared part grows up to there */
+#define JOURNAL_BUSY_BYTES (32u << 20) /* where it goes round fast, the prepared part grows up to there */
 #define JOURNAL_HARD_BYTES (64u << 20) /* no file grows past it */
 #define JOURNAL_ALIGN 512u
 #define JOURNAL_PATH_MAX 48
