@@ -467,8 +467,7 @@ bool group_run(struct writer *writer)
 		if (!plan->has_frame || plan->lost)
 			continue;
 		tail_save_index(writer, plan->stream, false);
-		if (!plan->journaled) /* else nobody waits for a sync of the file */
-			tail_fill_ahead(writer, plan->stream);
+		tail_fill_ahead(writer, plan->stream);
 	}
 	return true;
 }

@@ -78,6 +78,9 @@ static void advance(struct writer *writer, struct plan *plan)
 	tail->written = plan->frame_offset + plan->built.total_bytes;
 	tail->check = plan->built.check;
 	tail->entries += plan->entries;
+	if (!plan->fresh) /* what makes a file goes by the journal in any case */
+		tail->by_journal +=
+			plan->journaled ? (int64_t)plan->built.total_bytes : -(int64_t)plan->built.total_bytes;
 	plan->stream->next_id += plan->entries;
 	tail_mark_dirty(writer, plan->stream);
 }
@@ -198,7 +201,7 @@ static void write_direct(struct writer *writer)
 		struct plan *plan = &writer->plans[i];
 		if (plan->held)
 			held_take_back(writer, plan->stream, plan->offset);
-		plan->held = false;
+		plan->held = plan->journaled = false;
 		if (is_to_be_written(plan))
 			write_share(writer, plan);
 	}

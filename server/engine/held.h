@@ -21,9 +21,9 @@ struct segment;
 struct stream;
 struct writer;
 
-#define HELD_MAX (UINT32_C(64) << 10)	    /* of a segment */
+#define HELD_MAX (UINT32_C(256) << 10)	    /* of a segment */
 #define HELD_IDLE_NS UINT64_C(1000000000)   /* a writer that adds nothing for so long has all of it written */
-#define HELD_FRAME_MAX (UINT32_C(16) << 10) /* what is larger is worth a write of its own */
+#define HELD_FRAME_MAX (UINT32_C(64) << 10) /* what is larger is worth a write of its own */
 
 struct held {
 	struct held *prev, *next; /* the writer's list, oldest generation first */

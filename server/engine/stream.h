@@ -26,6 +26,7 @@ struct tail {
 	uint64_t prepared;	     /* offset up to which the file's blocks exist */
 	uint64_t synced;	     /* offset up to which it is durable: in place or by the journal */
 	uint64_t entries;	     /* in this segment */
+	int64_t by_journal;	     /* bytes that went by the journal, less those that did not */
 	uint32_t check;		     /* of the last frame */
 	uint32_t index_saved;	     /* points that are in the index file */
 	bool name_durable;	     /* the file's name is, by a directory sync */

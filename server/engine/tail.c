@@ -518,6 +518,10 @@ void tail_fill_ahead(struct writer *writer, struct stream *stream)
 {
 	struct tail *tail = &stream->tail;
 	settle_fill(tail, false);
+	if (tail->by_journal > 0) { /* nobody waits for syncs of the file */
+		tail->fast = false;
+		return;
+	}
 	want_spare(writer, tail);
 	if (tail->fill || tail->written < FILL_MIN_SEGMENT)
 		return;

@@ -66,6 +66,41 @@ SPARE_TEST(a_fast_stream_goes_on_in_spares)
 	check("a", 50);
 }
 
+/* Nobody waits for a sync of such a file, so zeros in it would only be one more writing. */
+SPARE_TEST(a_stream_whose_groups_go_by_the_journal_gets_none)
+{
+	static const char *const names[] = {"a", "b"};
+	struct entries entries[2];
+	struct op ops[2];
+	struct error err;
+	f.options.write_buffer_size = 64 << 10; /* both in one group */
+	fixture_restart(&f);
+	uint64_t before = renames();
+	for (uint64_t n = 0; n < 60; n++) {
+		for (unsigned i = 0; i < 2; i++) {
+			entries_init(&entries[i], n, 1, LEN);
+			ops[i] = (struct op){.kind = OP_APPEND, .source = &entries[i].base};
+			cr_assert(engine_submit(f.engine, &ops[i], names[i], 1, &err) == 0);
+		}
+		fixture_run(&f);
+		while (engine_take(f.engine))
+			;
+		for (unsigned i = 0; i < 2; i++) {
+			cr_assert(!ops[i].error && ops[i].durable);
+			entries_free(&entries[i]);
+		}
+	}
+	cr_assert(fixture_writer(&f, 0).journal_groups >= 50 && fixture_writer(&f, 0).rotations >= 4);
+	cr_assert(!is_there() && renames() == before, "a spare");
+	cr_assert(fixture_stats(&f).bytes_filled_ahead == 0, "%lu bytes ahead",
+		(unsigned long)fixture_stats(&f).bytes_filled_ahead);
+	check("a", 60);
+	check("b", 60);
+	append("a", 60, 80); /* it goes alone again */
+	cr_assert(renames() >= before + 1 && fixture_stats(&f).bytes_filled_ahead > 0);
+	check("a", 80);
+}
+
 /* Into a segment of 4 MiB, at 10 MB a second, until a spare is begun. Returns how many entries it took. */
 static uint64_t append_slowly(void)
 {
