@@ -372,6 +372,11 @@ uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
 	return engine->ops_held;
 }
 
+uint64_t engine_waiting_ops(const struct engine *engine)
+{
+	return engine->ops_waiting;
+}
+
 void engine_set_max_streams(struct engine *engine, uint64_t max_streams)
 {
 	engine->max_streams = max_streams;
@@ -452,6 +457,7 @@ static int submit_sync_all(struct engine *engine, struct op *op, struct error *e
 		writer_submit(engine->writers[i], parts[i]);
 	}
 	engine->ops_held++;
+	engine->ops_waiting++;
 	return 0;
 }
 
@@ -471,6 +477,7 @@ static int submit_to(struct engine *engine, struct op *op, struct stream *stream
 	op->stream = stream;
 	stream->loop_ops++;
 	engine->ops_held++;
+	engine->ops_waiting++;
 	writer_submit(stream->writer, op);
 	return 0;
 }
@@ -505,6 +512,7 @@ int engine_submit(struct engine *engine, struct op *op, const char *name, size_t
 
 void engine_kick(struct engine *engine)
 {
+	engine->ops_waiting = 0;
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		writer_kick(engine->writers[i]);
 }

@@ -81,7 +81,9 @@ static void take_completions(struct server *server)
 	net->completing = true;
 	for (struct op *op = engine_take(net->engine), *next; op != NULL; op = next) {
 		next = op->next;
-		if (count++ % OPS_PER_LOOK == 0)
+		if (count++ == 0)
+			gather_answered(&server->gather, clock_now_ns());
+		if (count % OPS_PER_LOOK == 1)
 			conn_group_read_clock(net->conns);
 		if (op->stream != NULL)
 			waiters_touch(net->waiters, op->stream);
@@ -95,6 +97,18 @@ static void on_wake(uv_async_t *async)
 	struct server *server = async->data;
 	if (server->net.engine != NULL) /* else woken while it was being opened */
 		take_completions(server);
+}
+
+/* What was submitted goes to the writers. True: not yet, look again at once. */
+static bool hand_over(struct server *server)
+{
+	struct engine *engine = server->net.engine;
+	uint64_t waiting = engine_waiting_ops(engine);
+	uint32_t writers;
+	if (waiting > 0 && gather_keep(&server->gather, waiting, engine_held_ops(engine, &writers), clock_now_ns()))
+		return true;
+	engine_kick(engine);
+	return false;
 }
 
 /* Whether the loop stays awake for what the writers are about to answer. */
@@ -122,12 +136,12 @@ static void on_turn(uv_prepare_t *prepare)
 		tls_service(net->tls);
 	if (engine_has_done(net->engine))
 		take_completions(server);
-	engine_kick(net->engine);
+	(void)hand_over(server);
 	bool more = waiters_run(net->waiters);
 	reads_go_on(net);
 	more |= conn_group_service(net->conns);
 	more |= reads_may_go_on(net); /* also as answers went out just now */
-	engine_kick(net->engine);     /* requests that were held back until now */
+	more |= hand_over(server);    /* with requests that were held back until now */
 	more |= net->tls != NULL && tls_has_work(net->tls);
 	if (spins(server) || more)
 		uv_idle_start(&server->busy, on_busy);

@@ -14,6 +14,7 @@
 #include "metrics.h"
 #include "net.h"
 #include "server.h"
+#include "gather.h"
 #include "spin.h"
 
 /* Connections over max_connections that are being told so. */
@@ -30,9 +31,10 @@ struct server {
 	uv_prepare_t turn;	 /* once per loop turn, before it waits */
 	uv_idle_t busy;		 /* active while the next turn must not wait */
 	struct spin spin;
-	uv_timer_t tick;	 /* timeouts of connections */
-	uv_timer_t expiry;	 /* the next waiting iter */
-	uint64_t expiry_ns;	 /* what it is set to; UINT64_MAX: not set */
+	struct gather gather;
+	uv_timer_t tick;    /* timeouts of connections */
+	uv_timer_t expiry;  /* the next waiting iter */
+	uint64_t expiry_ns; /* what it is set to; UINT64_MAX: not set */
 	uv_signal_t sigterm, sigint, sighup;
 	bool handles_open;
 	bool asks_for_certificates; /* of clients */

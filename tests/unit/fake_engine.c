@@ -34,6 +34,7 @@ struct engine {
 	struct op *held, **held_tail; /* submitted, not completed */
 	struct op *done, **done_tail;
 	uint64_t held_count;
+	atomic_uint_least64_t waiting;
 	bool hold;
 	_Atomic(const char *) failed;
 };
@@ -162,6 +163,7 @@ static void complete_held(struct engine *engine)
 static void complete(struct engine *engine)
 {
 	pthread_mutex_lock(&engine->lock);
+	engine->waiting = 0;
 	if (!engine->hold)
 		complete_held(engine);
 	bool any = engine->done != NULL;
@@ -187,6 +189,7 @@ static void hold(struct engine *engine, struct op *op)
 	*engine->held_tail = op;
 	engine->held_tail = &op->next;
 	engine->held_count++;
+	engine->waiting++;
 }
 
 int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err)
@@ -272,7 +275,13 @@ bool engine_has_done(struct engine *engine)
 uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
 {
 	*ret_writers = 1;
-	return engine_idle(engine) ? 0 : 2;
+	uint64_t held = fake_engine_ops_held(engine);
+	return engine_idle(engine) || held > 2 ? held : 2;
+}
+
+uint64_t engine_waiting_ops(const struct engine *engine)
+{
+	return engine->waiting;
 }
 
 bool engine_idle(struct engine *engine)
@@ -376,8 +385,7 @@ void engine_stats(struct engine *engine, struct engine_stats *ret_stats)
 void engine_writer_stats(struct engine *engine, uint32_t writer, struct writer_stats *ret_stats)
 {
 	(void)writer;
-	*ret_stats = (struct writer_stats){
-		.queue_depth = fake_engine_ops_held(engine),
+	*ret_stats = (struct writer_stats){.queue_depth = fake_engine_ops_held(engine),
 		.shards = SHARD_COUNT,
 		.failed = atomic_load(&engine->failed) != NULL,
 		.failed_shards = atomic_load(&engine->failed) != NULL ? SHARD_COUNT - 1 : 0};
