@@ -372,8 +372,9 @@ uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
 	return engine->ops_held;
 }
 
-uint64_t engine_waiting_ops(const struct engine *engine)
+uint64_t engine_waiting_ops(const struct engine *engine, uint64_t *ret_since_ns)
 {
+	*ret_since_ns = engine->waiting_since_ns;
 	return engine->ops_waiting;
 }
 
@@ -441,6 +442,13 @@ static int not_found(struct error *err, const char *name, size_t len)
 	return -1;
 }
 
+static void count_held(struct engine *engine)
+{
+	engine->ops_held++;
+	if (engine->ops_waiting++ == 0)
+		engine->waiting_since_ns = engine->io->ops->monotonic_ns(engine->io);
+}
+
 static int submit_sync_all(struct engine *engine, struct op *op, struct error *err)
 {
 	struct op *parts[WRITERS_MAX];
@@ -456,8 +464,7 @@ static int submit_sync_all(struct engine *engine, struct op *op, struct error *e
 		parts[i]->parent = op;
 		writer_submit(engine->writers[i], parts[i]);
 	}
-	engine->ops_held++;
-	engine->ops_waiting++;
+	count_held(engine);
 	return 0;
 }
 
@@ -476,8 +483,7 @@ static int submit_to(struct engine *engine, struct op *op, struct stream *stream
 {
 	op->stream = stream;
 	stream->loop_ops++;
-	engine->ops_held++;
-	engine->ops_waiting++;
+	count_held(engine);
 	writer_submit(stream->writer, op);
 	return 0;
 }

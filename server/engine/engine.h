@@ -147,8 +147,8 @@ bool engine_has_done(struct engine *engine);
 bool engine_idle(struct engine *engine);
 /* [loop] How many are. *ret_writers: at how many writers, as far as can be told. */
 uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers);
-/* [loop] Of these, how many were submitted since the last kick. */
-uint64_t engine_waiting_ops(const struct engine *engine);
+/* [loop] Of these, how many were submitted since the last kick. *ret_since_ns: when the first of them was. */
+uint64_t engine_waiting_ops(const struct engine *engine, uint64_t *ret_since_ns);
 
 /* [loop] Holds for streams that are made from here on; those that are there stay. */
 void engine_set_max_streams(struct engine *engine, uint64_t max_streams);

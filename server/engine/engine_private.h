@@ -56,6 +56,7 @@ struct engine {
 	struct stream_table table;
 	uint64_t max_streams; /* at first that of the options */
 	uint64_t ops_held, ops_waiting; /* in all; that were not kicked yet */
+	uint64_t waiting_since_ns;
 	struct checkpoint_op *cuts, **cuts_last; /* creations whose cut is not durable yet, in order */
 	bool closing;
 	atomic_bool leftovers; /* a segment that left could not be deleted: a clean-stop record would not tell of it */

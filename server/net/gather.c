@@ -5,10 +5,10 @@
 /* in_flight goes down by one part in so many each time that a writer begins. */
 #define DECAY 16u
 
-static bool may_wait(const struct gather *gather, uint64_t waiting, uint64_t now_ns)
+static bool may_wait(const struct gather *gather, uint64_t waiting, uint64_t waited_ns)
 {
 	uint64_t most_ns = gather->answer_ns < GATHER_NS ? gather->answer_ns : GATHER_NS;
-	return waiting < gather->in_flight && now_ns - gather->since_ns < most_ns;
+	return waiting < gather->in_flight && waited_ns < most_ns;
 }
 
 /* What is kept goes: was it worth it? */
@@ -23,15 +23,14 @@ static void judge(struct gather *gather, uint64_t waiting)
 	gather->first = 0;
 }
 
-bool gather_keep(struct gather *gather, uint64_t waiting, uint64_t held, uint64_t now_ns)
+bool gather_keep(struct gather *gather, uint64_t waiting, uint64_t held, uint64_t since_ns, uint64_t now_ns)
 {
 	bool none_at_work = held == waiting;
-	if (none_at_work && gather->first == 0 && gather->rest == 0 && waiting < gather->in_flight) {
-		gather->first = waiting;
-		gather->since_ns = now_ns;
-	}
-	if (gather->first > 0 && none_at_work && may_wait(gather, waiting, now_ns))
+	if (none_at_work && gather->rest == 0 && may_wait(gather, waiting, now_ns - since_ns)) {
+		if (gather->first == 0)
+			gather->first = waiting;
 		return true;
+	}
 	if (gather->first > 0)
 		judge(gather, waiting);
 	else if (none_at_work)

@@ -20,18 +20,18 @@
 #define GATHER_REST 64u
 
 struct gather {
-	uint64_t in_flight;	  /* so many were together; goes down slowly */
-	uint64_t first, since_ns; /* so many were there when they began to be kept, and when; 0: none are */
-	uint64_t gone_ns;	  /* when those went whose answer tells how long one takes; 0: none did */
-	uint64_t answer_ns;	  /* how long it took lately */
+	uint64_t in_flight; /* so many were together; goes down slowly */
+	uint64_t first;	    /* so many were there when they began to be kept; 0: none are */
+	uint64_t gone_ns;   /* when those went whose answer tells how long one takes; 0: none did */
+	uint64_t answer_ns; /* how long it took lately */
 	unsigned vain, rest;
 };
 
 /* Zeros are a good beginning. */
 
-/* Whether the `waiting` requests, of `held` with those that are at the writers, are to be kept; else they go now.
- * waiting > 0. */
-bool gather_keep(struct gather *gather, uint64_t waiting, uint64_t held, uint64_t now_ns);
+/* Whether the `waiting` requests, the first of which came at since_ns, are to be kept; else they go now. waiting > 0;
+ * held: with those that are at the writers. */
+bool gather_keep(struct gather *gather, uint64_t waiting, uint64_t held, uint64_t since_ns, uint64_t now_ns);
 /* The writers have answered. */
 void gather_answered(struct gather *gather, uint64_t now_ns);
 

@@ -103,9 +103,10 @@ static void on_wake(uv_async_t *async)
 static bool hand_over(struct server *server)
 {
 	struct engine *engine = server->net.engine;
-	uint64_t waiting = engine_waiting_ops(engine);
+	uint64_t since_ns, waiting = engine_waiting_ops(engine, &since_ns);
 	uint32_t writers;
-	if (waiting > 0 && gather_keep(&server->gather, waiting, engine_held_ops(engine, &writers), clock_now_ns()))
+	if (waiting > 0 &&
+		gather_keep(&server->gather, waiting, engine_held_ops(engine, &writers), since_ns, clock_now_ns()))
 		return true;
 	engine_kick(engine);
 	return false;

@@ -1,6 +1,7 @@
 #include "fake_engine.h"
 
 #include "checkpoint.h"
+#include "clock.h"
 
 #include <pthread.h>
 #include <errno.h>
@@ -34,7 +35,7 @@ struct engine {
 	struct op *held, **held_tail; /* submitted, not completed */
 	struct op *done, **done_tail;
 	uint64_t held_count;
-	atomic_uint_least64_t waiting;
+	atomic_uint_least64_t waiting, waiting_since_ns;
 	bool hold;
 	_Atomic(const char *) failed;
 };
@@ -189,7 +190,8 @@ static void hold(struct engine *engine, struct op *op)
 	*engine->held_tail = op;
 	engine->held_tail = &op->next;
 	engine->held_count++;
-	engine->waiting++;
+	if (engine->waiting++ == 0)
+		engine->waiting_since_ns = clock_now_ns();
 }
 
 int engine_submit(struct engine *engine, struct op *op, const char *name, size_t name_len, struct error *err)
@@ -279,8 +281,9 @@ uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
 	return engine_idle(engine) || held > 2 ? held : 2;
 }
 
-uint64_t engine_waiting_ops(const struct engine *engine)
+uint64_t engine_waiting_ops(const struct engine *engine, uint64_t *ret_since_ns)
 {
+	*ret_since_ns = engine->waiting_since_ns;
 	return engine->waiting;
 }
 

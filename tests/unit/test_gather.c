@@ -6,12 +6,13 @@
 #define ANSWER_NS UINT64_C(100000)
 
 static struct gather gather;
-static uint64_t now_ns;
+static uint64_t now_ns, since_ns; /* since_ns: 0: none wait */
 
 static void begin(void)
 {
 	gather = (struct gather){0};
 	now_ns = 1000000000;
+	since_ns = 0;
 }
 
 TestSuite(gather, .init = begin);
@@ -20,7 +21,19 @@ TestSuite(gather, .init = begin);
 static bool kept(uint64_t waiting, uint64_t passed_ns)
 {
 	now_ns += passed_ns;
-	return gather_keep(&gather, waiting, waiting, now_ns);
+	if (since_ns == 0)
+		since_ns = now_ns;
+	bool keep = gather_keep(&gather, waiting, waiting, since_ns, now_ns);
+	if (!keep)
+		since_ns = 0;
+	return keep;
+}
+
+/* The same while others are at the writers. */
+static bool goes_on(uint64_t waiting, uint64_t held)
+{
+	since_ns = 0;
+	return gather_keep(&gather, waiting, held, now_ns, now_ns);
 }
 
 static void answer(void)
@@ -42,7 +55,7 @@ static void rest(void)
 {
 	for (unsigned i = 0; i < GATHER_REST; i++) {
 		cr_assert(!kept(1, 1000), "%u", i);
-		cr_assert(!gather_keep(&gather, 16, 32, now_ns)); /* they are still that many */
+		cr_assert(!goes_on(16, 32)); /* they are still that many */
 	}
 }
 
@@ -84,11 +97,20 @@ Test(gather, or_when_it_lasts_as_long_as_an_answer)
 	cr_assert(kept(4, 0) && kept(8, GATHER_NS - 1) && !kept(8, 1), "a slow disk makes nobody wait for long");
 }
 
+/* Nothing is kept that has waited for as long already: the loop was long in taking in what has come. */
+Test(gather, what_took_long_to_come_goes)
+{
+	together(64);
+	cr_assert(!gather_keep(&gather, 50, 50, now_ns - ANSWER_NS, now_ns));
+	answer();
+	cr_assert(gather_keep(&gather, 50, 50, now_ns - ANSWER_NS / 2, now_ns));
+}
+
 Test(gather, nobody_waits_for_those_that_wait_for_a_writer)
 {
 	together(16);
-	cr_assert(!gather_keep(&gather, 3, 4, now_ns), "while one is at work they go and queue up there");
-	cr_assert(kept(3, 0) && !gather_keep(&gather, 3, 4, now_ns), "nor if it begins meanwhile");
+	cr_assert(!goes_on(3, 4), "while one is at work they go and queue up there");
+	cr_assert(kept(3, 0) && !goes_on(3, 4), "nor if it begins meanwhile");
 }
 
 Test(gather, those_that_stay_away_are_forgotten)
@@ -120,7 +142,7 @@ Test(gather, where_nobody_joins_it_gives_up_for_a_while)
 	for (unsigned i = 0; i < GATHER_VAIN_MAX; i++) {
 		cr_assert(kept(4, 0), "%u", i);
 		cr_assert(!kept(5, GATHER_NS)); /* not twice as many */
-		cr_assert(!gather_keep(&gather, 11, 16, now_ns));
+		cr_assert(!goes_on(11, 16));
 		answer();
 	}
 	rest();
@@ -128,7 +150,7 @@ Test(gather, where_nobody_joins_it_gives_up_for_a_while)
 	/* What was in vain is only counted in a row. */
 	for (unsigned i = 0; i < 10 * GATHER_VAIN_MAX; i++) {
 		cr_assert(!kept(i % 2 == 0 ? 8 : 4, GATHER_NS));
-		cr_assert(!gather_keep(&gather, 11, 16, now_ns));
+		cr_assert(!goes_on(11, 16));
 		answer();
 		cr_assert(kept(4, 0), "%u", i);
 	}
