@@ -38,6 +38,7 @@ struct checkpoint_log {
 	/* written by its thread, read by others: relaxed; the text under the lock */
 	pthread_mutex_t lock;
 	int failed_errno; /* 0: it did not */
+	int root_errno;	  /* that of a sync of the data directory; 0: none has failed */
 	struct checkpoint_stats stats;
 };
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include "log.h"
+#include "writer.h"
 
 struct checkpointer {
 	struct chore chore; /* the first member */
@@ -91,6 +92,19 @@ static void begin_all(struct checkpointer *checkpointer, struct op *ops)
 	}
 }
 
+/* The data directory is synced for it. Whoever is told that this failed is the only one: then nobody can trust it. */
+static bool compact(struct checkpointer *checkpointer, struct checkpoint_op *op)
+{
+	struct engine *engine = checkpointer->engine;
+	struct checkpoint_log *log = checkpointer->log;
+	if (atomic_load(&engine->all_failed) && log->failed_errno == 0)
+		checkpoint_log_fail(log, EIO, "a sync of the data directory, or of everything,");
+	bool done = checkpoint_log_compact(log, op);
+	if (log->root_errno != 0)
+		writer_fail_all(engine, log->root_errno, "sync of", "the data directory");
+	return done;
+}
+
 /* A piece of each. */
 static void go_on(struct checkpointer *checkpointer)
 {
@@ -100,7 +114,7 @@ static void go_on(struct checkpointer *checkpointer)
 	for (struct op *next; op; op = next) {
 		next = op->next;
 		bool done = op->kind == OP_LIST_CHECKPOINTS ? checkpoint_log_list(checkpointer->log, of(op))
-							    : checkpoint_log_compact(checkpointer->log, of(op));
+							    : compact(checkpointer, of(op));
 		if (done && op == &checkpointer->own.op)
 			own_done(checkpointer);
 		else if (done)

@@ -274,7 +274,9 @@ void engine_complete(struct engine *engine, struct op *first, struct op *last)
 /* A stream that came to nothing: its only appends were refused. */
 static void forget_unborn(struct engine *engine, struct stream *stream)
 {
-	if (stream->visible || stream->is_shard || stream->loop_ops > 0 || stream->tail.segment || failure_of(stream))
+	/* After a failure there may be something of it on disk. */
+	if (stream->visible || stream->is_shard || stream->loop_ops > 0 || stream->tail.segment ||
+		(stream->dir_made && failure_of(stream)))
 		return;
 	stream_table_remove(&engine->table, stream);
 	stream_free(stream, engine->open_cache);

@@ -239,7 +239,8 @@ struct writer_stats {
 	uint64_t file_syncs, dir_syncs, journal_syncs;
 	uint64_t held_bytes; /* in memory now, on disk in the journal alone */
 	uint64_t rotations, no_space_errors;
-	struct histogram group_ops, sync_ns, queue_ns; /* ops per group; time of each sync; from submit to completion */
+	struct histogram group_ops, sync_ns,
+		queue_ns; /* ops per group; time of each sync; from the kick to completion */
 };
 
 struct recovery_stats {

@@ -51,10 +51,12 @@ struct engine {
 	struct stream **shards;		/* their logs, by number */
 	uint64_t *shard_floors;		/* start-up's: the newest checkpoint's offsets, or zeros */
 	struct failure *shard_failures; /* one each: see writer_fail */
+	atomic_bool any_failed;		/* a shard has; never cleared */
+	atomic_bool all_failed;		/* writer_fail_all was called */
 
 	/* the loop's */
 	struct stream_table table;
-	uint64_t max_streams; /* at first that of the options */
+	uint64_t max_streams;		/* at first that of the options */
 	uint64_t ops_held, ops_waiting; /* in all; that were not kicked yet */
 	uint64_t waiting_since_ns;
 	struct checkpoint_op *cuts, **cuts_last; /* creations whose cut is not durable yet, in order */

@@ -1,6 +1,6 @@
 /*
- * group_write: how a group gets to the disk: directly into its few files, by a write and a sync or by one write that is
- * both (recent.h); or into its many, unsynced, and then into the journal, which makes it durable.
+ * group_write: how a group gets to the disk: directly into its file, by a write and a sync or by one write that is both
+ * (recent.h); or into its two or more, unsynced, and then into the journal, which makes it durable.
  *
  * A write that finds no space or no descriptor fails its stream alone; every other error here stops the stream's shard,
  * or the writer with all of them where it is the journal's, because what is on disk is not known then. That is why the
@@ -210,7 +210,9 @@ static void write_direct(struct writer *writer)
 		if (plan->error || !plan->sync || failure_of(plan->stream))
 			continue;
 		int r = tail_sync(writer, plan->stream);
-		if (r != 0)
+		if (tail_was_not_tried(r) && !plan->has_frame) /* nothing was written, either */
+			plan_fail(writer, plan, r, "sync");
+		else if (r != 0)
 			stop_shard(writer, plan, r, "sync of");
 	}
 }
@@ -234,7 +236,7 @@ static void keep(struct writer *writer, uint64_t generation, bool checkpoint)
 	}
 	if (r != 0 || !checkpoint)
 		return;
-	r = journal_checkpoint(writer->journal, generation);
+	r = journal_checkpoint(writer->journal, generation, &writer->engine->any_failed);
 	/* The system tells of a lost write-back once, and it may have been anybody's: no shard can trust what it wrote.
 	 */
 	if (r != 0)
@@ -247,7 +249,7 @@ static enum chore_result run_keeping(struct chore *chore)
 	struct writer *writer = keeping->writer;
 	/* After a failed sync this journal may hold the only good copy, though a second try would say that all is well.
 	 */
-	if (!atomic_load(&writer->engine->abandoned) && !atomic_load(&writer->any_failed))
+	if (!atomic_load(&writer->engine->abandoned) && !atomic_load(&writer->engine->any_failed))
 		keep(writer, keeping->generation, keeping->checkpoint);
 	free(keeping);
 	return CHORE_DONE;
@@ -395,7 +397,7 @@ static bool by_journal(struct writer *writer)
 		unsynced += !plan->sync && !plan->stream->tail.pinned;
 	}
 	/* Where a shard has stopped, the journal is kept as it is. */
-	if (!writer->journal || atomic_load(&writer->any_failed) || bytes > JOURNAL_SOFT_BYTES)
+	if (!writer->journal || atomic_load(&writer->engine->any_failed) || bytes > JOURNAL_SOFT_BYTES)
 		return false;
 	return frames > DIRECT_FILES_MAX || fresh > 0 ||
 	       (unsynced > 0 && writer->pinned + unsynced > writer->pinned_max);

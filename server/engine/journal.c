@@ -259,10 +259,10 @@ uint64_t journal_checkpointed(const struct journal *journal)
 	return atomic_load_explicit(&journal->checkpointed, memory_order_acquire);
 }
 
-int journal_checkpoint(struct journal *journal, uint64_t generation)
+int journal_checkpoint(struct journal *journal, uint64_t generation, const atomic_bool *keep)
 {
 	int r = journal->io->ops->sync_all(journal->io);
-	if (r != 0 || generation <= journal_checkpointed(journal))
+	if (r != 0 || generation <= journal_checkpointed(journal) || atomic_load(keep))
 		return r;
 	/* Ended by one sector before it is written over: otherwise the first records of the next generation could
 	 * stand among those of the old one after a power cut, as if these had been damaged. */

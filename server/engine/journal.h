@@ -1,5 +1,5 @@
 /*
- * journal: one writer's redo log, which makes a group that touches many files durable by one write and one sync.
+ * journal: one writer's redo log, which makes a group that touches several files durable by one write and one sync.
  *
  * Owns two files, ironwald.journal-<writer>-0 and -1, used in turn, each use a new generation. The writer's thread
  * calls it; journal_checkpoint may be called by another thread (never two at once). Readers never look at it.
@@ -19,6 +19,7 @@
 #ifndef IRONWALD_JOURNAL_H
 #define IRONWALD_JOURNAL_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -71,8 +72,9 @@ uint64_t journal_generation(const struct journal *journal);
 /* Everything in generations up to it is durable in place. [any thread] */
 uint64_t journal_checkpointed(const struct journal *journal);
 
-/* Makes what generations up to `generation` hold durable in place (one sync of the file system), and ends that one. */
-int journal_checkpoint(struct journal *journal, uint64_t generation);
+/* Makes what generations up to `generation` hold durable in place (one sync of the file system), and ends that one,
+ * unless *keep has become true by then. */
+int journal_checkpoint(struct journal *journal, uint64_t generation, const atomic_bool *keep);
 
 /* Recovery: the records of one file, in order. cb is called for every op; non-zero stops, and is returned. */
 struct journal_op {

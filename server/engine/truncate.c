@@ -38,6 +38,7 @@ static void doomed_pop(struct doom *doom, struct segment *segment)
 
 static bool remove_files(struct engine *engine, struct segment *segment)
 {
+	struct stream *stream = segment->stream;
 	struct io *io = engine->io;
 	char path[SEGMENT_PATH_MAX];
 	/* First what names it: an index without its segment would be there for ever. */
@@ -49,9 +50,12 @@ static bool remove_files(struct engine *engine, struct segment *segment)
 	if (r == 0 || r == -ENOENT) {
 		count_add(&engine->segments_unlinked, r == 0);
 		/* Names may be lost in any order: the next one goes only when this one is gone for good. */
-		r = io->ops->sync_dir(io, segment->stream->dir);
-		if (r != 0 && !tail_was_not_tried(r))
-			segment->stream->doom_over = true;
+		r = io->ops->sync_dir(io, stream->dir);
+		if (r != 0 && !tail_was_not_tried(r)) {
+			stream->doom_over = true;
+			/* Of a name that the writer has made it will not be told again. */
+			writer_fail(stream->writer, stream, -r, "sync of directory", stream->dir);
+		}
 	}
 	if (r != 0) {
 		atomic_store(&engine->leftovers, true);

@@ -93,15 +93,14 @@ void writer_fail(struct writer *writer, const struct stream *stream, int os_errn
 			stream ? writer->stats.failed_shards + 1 : writer->stats.shards, __ATOMIC_RELAXED);
 		atomic_store(&failure->is, true);
 		atomic_store(&writer->any_failed, true);
+		atomic_store(&writer->engine->any_failed, true);
 	}
 	pthread_mutex_unlock(&writer->list_lock);
 	if (first && stream)
 		log_error("engine",
-			"shard %u: %s %s failed (%s): the shard refuses writes until a restart, reads and other shards "
-			"go "
-			"on; those of writer %u are slower where they write to many streams; look at the disk, then "
-			"restart",
-			stream->shard, what, path, error_errno_name(os_errno), writer->index);
+			"shard %u: %s %s failed (%s): it refuses writes until a restart, reads and other shards go on, "
+			"slower where they write to many streams; look at the disk, then restart",
+			stream->shard, what, path, error_errno_name(os_errno));
 	else if (first)
 		log_error("engine",
 			"writer %u: %s %s failed (%s): all its shards refuse writes until a restart, reads go on; look "
@@ -112,6 +111,7 @@ void writer_fail(struct writer *writer, const struct stream *stream, int os_errn
 
 void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path)
 {
+	atomic_store(&engine->all_failed, true);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		writer_fail(engine->writers[i], NULL, os_errno, what, path);
 }
@@ -156,13 +156,15 @@ int writer_journal_sync(struct writer *writer)
 
 int writer_sync_all(struct writer *writer)
 {
+	if (atomic_load(&writer->failure.is))
+		return -writer->failure.os_errno;
 	int r = writer->journal && journal_unsynced(writer->journal) ? writer_journal_sync(writer) : 0;
 	if (r != 0)
 		return r;
 	for (struct stream *stream = writer->dirty, *next; stream; stream = next) {
 		next = stream->dirty_next;
 		r = failure_of(stream) ? 0 : tail_sync(writer, stream);
-		if (tail_was_not_tried(r))
+		if (r != 0 && !failure_of(stream))
 			return r;
 		if (failure_of(stream))
 			tail_let_go(writer, stream);
@@ -181,7 +183,7 @@ int writer_settle(struct writer *writer, struct error *err)
 		return error_set_io(err, writer->failure.os_errno, "writer stopped earlier:", writer->failure.reason);
 	tail_trim_all(writer);
 	int r = 0;
-	if (writer->journal && !atomic_load(&writer->any_failed))
+	if (writer->journal && !atomic_load(&writer->engine->any_failed))
 		r = held_write_all(writer, journal_generation(writer->journal));
 	if (r != 0)
 		return error_set_io(err, -r, "write of what the journal holds:", "a segment");
@@ -333,7 +335,7 @@ static void sync_by_interval(struct writer *writer)
 	writer->next_sync_ns = 0;
 	int r = writer_sync_all(writer);
 	bool late = tail_was_not_tried(r);
-	if (late) {
+	if (r != 0 && !atomic_load(&writer->failure.is)) {
 		struct io *io = writer->engine->io;
 		uint64_t interval = writer->engine->options.async_sync_interval_ns;
 		writer->next_sync_ns =

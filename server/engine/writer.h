@@ -101,9 +101,10 @@ void writer_submit(struct writer *writer, struct op *op);
 void writer_kick(struct writer *writer);
 bool writer_step(struct writer *writer);
 
-/* Rule 4. The stream's shard refuses writes from here on, or with stream NULL all of the writer's shards. The writer's
- * journal is not used again, and is kept until a restart: it may hold the only good copy of what the shard has
- * acknowledged. Any thread; the first reason stays. */
+/* Rule 4. The stream's shard refuses writes from here on, or with stream NULL all of the writer's shards. No journal
+ * takes further groups or is ended until a restart: this writer's may hold the only good copy of what the shard has
+ * acknowledged, and a sync of the file system, by which others' would be ended, answers with the same error once more.
+ * Any thread; the first reason stays. */
 void writer_fail(struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path);
 /* The same for all writers: what failed may have been anybody's. */
 void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path);

@@ -9,7 +9,7 @@
  *   hangs   a thread has work, and neither gets on nor waits for the system: only ending the process helps (watchdog)
  *   slow    a thread that clients wait for is inside of one system call for long: it is told, counted, and not ready;
  *           ending the process would lose time and win nothing
- *   failed  a writer takes no writes until a restart, and reads go on: not ready; a person has to look at the disk
+ *   failed  shards take no writes until a restart, and reads go on: not ready; a person has to look at the disk
  * first
  */
 #ifndef IRONWALD_HEALTH_H

@@ -56,7 +56,7 @@ static void put_server(struct metrics_text *text, const struct net *net)
 	const struct row rows[] = {
 		{"ironwald_alive", METRIC_GAUGE, report.alive, "0 if a thread hangs, as /healthz says."},
 		{"ironwald_ready", METRIC_GAUGE, report.ready,
-			"0 if it stops, a writer waits for a slow disk or takes no writes, as /readyz says."},
+			"0 if it stops, a writer waits for a slow disk or shards take no writes, as /readyz says."},
 		{"ironwald_disk_waits_total", METRIC_COUNTER, report.disk_waits,
 			"How often a thread waited for the disk for slow_disk_after."},
 		{"ironwald_disk_waiting_threads", METRIC_GAUGE, report.disk_waits_now,

@@ -105,9 +105,12 @@ static bool hand_over(struct server *server)
 	struct engine *engine = server->net.engine;
 	uint64_t since_ns, waiting = engine_waiting_ops(engine, &since_ns);
 	uint32_t writers;
+	bool was_kept = server->gather.first > 0;
 	if (waiting > 0 &&
 		gather_keep(&server->gather, waiting, engine_held_ops(engine, &writers), since_ns, clock_now_ns()))
 		return true;
+	if (was_kept) /* the wait for the writers begins now */
+		(void)conn_group_read_clock(server->net.conns);
 	engine_kick(engine);
 	return false;
 }
@@ -141,10 +144,10 @@ static void on_turn(uv_prepare_t *prepare)
 	bool more = waiters_run(net->waiters);
 	reads_go_on(net);
 	more |= conn_group_service(net->conns);
-	more |= reads_may_go_on(net); /* also as answers went out just now */
-	more |= hand_over(server);    /* with requests that were held back until now */
+	more |= reads_may_go_on(net);  /* also as answers went out just now */
+	bool kept = hand_over(server); /* with requests that were held back until now */
 	more |= net->tls != NULL && tls_has_work(net->tls);
-	if (spins(server) || more)
+	if (kept || spins(server) || more)
 		uv_idle_start(&server->busy, on_busy);
 	else
 		uv_idle_stop(&server->busy);

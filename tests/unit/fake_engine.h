@@ -24,7 +24,7 @@ void fake_engine_cold(bool cold);
 void fake_engine_damage(uint64_t id);
 /* Appends to this shard fail with Io, with that outcome (UINT32_MAX: to none). */
 void fake_engine_fail_shard(uint32_t shard, enum error_outcome outcome);
-/* Its writer takes no writes any more. */
+/* All shards of its writer but one take no writes any more. */
 void fake_engine_fail(struct engine *engine, const char *why);
 uint64_t fake_engine_ops_held(struct engine *engine);
 

@@ -12,6 +12,8 @@ TestSuite(engine_journal, .timeout = 60);
 
 static uint8_t data[6000];
 
+static const atomic_bool keep; /* false: end it */
+
 static void write_record(struct journal *journal, size_t len)
 {
 	struct iovec iov = {data, len};
@@ -53,7 +55,7 @@ Test(engine_journal, a_generation_cut_off_at_its_beginning_is_no_rot)
 			cr_assert(journal_sync(journal) == 0);
 		}
 		uint64_t done = journal_switch(journal);
-		cr_assert(journal_checkpoint(journal, done) == 0 && journal_checkpointed(journal) == done);
+		cr_assert(journal_checkpoint(journal, done, &keep) == 0 && journal_checkpointed(journal) == done);
 		write_record(journal, 100);
 		cr_assert(journal_sync(journal) == 0);
 		cr_assert(journal_switch(journal) == done + 1);
@@ -138,7 +140,7 @@ static uint64_t bytes_of_next_half(struct io *io, struct journal *journal, uint6
 		if (room == JOURNAL_SWITCH) {
 			sim_advance(io, pause_ns);
 			uint64_t done = journal_switch(journal);
-			cr_assert(journal_checkpoint(journal, done) == 0);
+			cr_assert(journal_checkpoint(journal, done, &keep) == 0);
 			return bytes;
 		}
 		cr_assert(journal_write(journal) == 0);
