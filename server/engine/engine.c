@@ -201,8 +201,8 @@ int engine_close(struct engine *engine, struct error *err)
 	engine_kick(engine);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		writer_stop(engine->writers[i]);
+	chores_drain(engine->filler); /* first: what is to be deleted may be in its hands */
 	chores_drain(engine->keeper);
-	chores_drain(engine->filler);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
 		(void)spare_drop(engine->writers[i]);
 	chores_drain(engine->maker);
@@ -237,11 +237,11 @@ void engine_abandon(struct engine *engine)
 {
 	atomic_store(&engine->abandoned, true);
 	checkpointer_drop(engine->checkpointer);
-	chores_drain(engine->keeper);
 	for (size_t i = 0; i < engine->table.bucket_count; i++)
 		for (struct stream *stream = engine->table.buckets[i]; stream; stream = stream->table_next)
 			tail_end(stream->writer, stream);
 	chores_drain(engine->filler);
+	chores_drain(engine->keeper);
 	chores_drain(engine->maker);
 	for (uint32_t i = 0; i < engine->writer_count; i++) {
 		(void)spare_drop(engine->writers[i]);

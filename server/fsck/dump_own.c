@@ -98,7 +98,7 @@ int dump_clean_stop(struct dump *dump)
 {
 	/* As much of an engine as its loader needs. */
 	struct writer *none[1] = {NULL};
-	struct engine engine = {.io = dump->io, .writer_count = 1, .writers = none};
+	struct engine engine = {.io = dump->io, .options.shard_count = 1, .writer_count = 1, .writers = none};
 	struct error err;
 	if (dump->io->ops->exists(dump->io, CLEAN_PATH) != 1)
 		return 0;
