@@ -109,6 +109,7 @@ static enum error_code checkpoint(enum op_kind kind, const char *id)
 	while (engine_take(f.engine))
 		;
 	enum error_code code = op.op.error ? op.op.error->code : ERR_NONE;
+	error_free(op.op.error);
 	checkpoint_op_clear(&op);
 	return code;
 }
