@@ -202,7 +202,7 @@ static bool finish(struct checkpoint_log *log, struct checkpoint_op *op)
 					      : stop(log, op, r, "renaming the compacted");
 	take_over(log, op);
 	r = io->ops->sync_dir(io, "");
-	log->root_errno = r == 0 ? 0 : -r;
+	log->root_errno = -r;
 	return r == 0 || stop(log, op, r, "sync of the directory with the compacted");
 }
 

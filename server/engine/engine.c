@@ -368,6 +368,8 @@ bool engine_idle(struct engine *engine)
 
 uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
 {
+	if (!ret_writers)
+		return engine->ops_held;
 	*ret_writers = 0;
 	for (uint32_t i = 0; i < engine->writer_count && engine->ops_held > 0; i++)
 		*ret_writers += atomic_load_explicit(&engine->writers[i]->queued, memory_order_relaxed) > 0;

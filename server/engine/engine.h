@@ -145,7 +145,7 @@ bool engine_has_done(struct engine *engine);
 
 /* [loop] True if no op is held by the engine. */
 bool engine_idle(struct engine *engine);
-/* [loop] How many are. *ret_writers: at how many writers, as far as can be told. */
+/* [loop] How many are. *ret_writers: at how many writers, as far as can be told; NULL: never mind. */
 uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers);
 /* [loop] Of these, how many were submitted since the last kick. *ret_since_ns: when the first of them was. */
 uint64_t engine_waiting_ops(const struct engine *engine, uint64_t *ret_since_ns);
@@ -239,8 +239,8 @@ struct writer_stats {
 	uint64_t file_syncs, dir_syncs, journal_syncs;
 	uint64_t held_bytes; /* in memory now, on disk in the journal alone */
 	uint64_t rotations, no_space_errors;
-	struct histogram group_ops, sync_ns,
-		queue_ns; /* ops per group; time of each sync; from the kick to completion */
+	/* ops per group; time of each sync; from the kick to completion */
+	struct histogram group_ops, sync_ns, queue_ns;
 };
 
 struct recovery_stats {

@@ -45,7 +45,7 @@ static int write_zeros(struct fill *fill, struct io *io)
 		r = io->ops->pwritev(file, &iov, 1, at);
 		/* Piece by piece: the log's own sync of this file waits for one of them at most. */
 		if (r == 0 && (r = io->ops->sync(file)) != 0)
-			writer_fail(fill->writer, fill->segment->stream, -r, "sync of space written ahead", path);
+			writer_fail_segment(fill->segment, -r, "sync of space written ahead");
 	}
 	io->ops->close(file);
 	return r;

@@ -352,11 +352,13 @@ static void publish(struct writer *writer)
 	count_add(&engine->segment_count, segments);
 }
 
-/* What was begun in segments that nobody has seen yet is left to the next start. */
+/* What a shard that has stopped was to write: also where a sync by another thread has failed meanwhile it must not be
+ * acknowledged. What was begun in segments that nobody has seen yet is left to the next start. */
 static void drop_lost(struct writer *writer)
 {
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
+		plan->lost = plan->error ? NULL : failure_of(plan->stream);
 		if (!plan->lost)
 			continue;
 		tail_let_go(writer, plan->stream);
@@ -431,15 +433,6 @@ static void refuse_stopped(struct writer *writer)
 	}
 }
 
-/* A sync by another thread may have failed meanwhile: then the group must not be acknowledged either. */
-static void find_lost(struct writer *writer)
-{
-	for (size_t i = 0; i < writer->plan_count; i++) {
-		struct plan *plan = &writer->plans[i];
-		plan->lost = plan->error ? NULL : failure_of(plan->stream);
-	}
-}
-
 bool group_run(struct writer *writer)
 {
 	collect(writer);
@@ -447,20 +440,18 @@ bool group_run(struct writer *writer)
 		return false;
 	uint64_t now_ns = writer->engine->io->ops->wall_ns(writer->engine->io);
 	frame_builder_reset(&writer->builder);
-	refuse_stopped(writer);
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		struct plan *plan = &writer->plans[i];
 		plan->prev_check = plan->stream->tail.check;
-		if (!plan->error && !failure_of(plan->stream))
+		if (!failure_of(plan->stream))
 			prepare(writer, plan, now_ns);
 	}
 	if (retry_alone(writer))
 		return true;
 	refuse_stopped(writer);
 	group_write(writer);
-	find_lost(writer);
-	publish(writer);
 	drop_lost(writer);
+	publish(writer);
 	complete(writer);
 	for (size_t i = 0; i < writer->plan_count; i++) {
 		const struct plan *plan = &writer->plans[i];

@@ -100,14 +100,6 @@ static int pin_dirty(struct writer *writer, struct plan *plan)
 	return r;
 }
 
-static void stop_shard(struct writer *writer, struct plan *plan, int r, const char *what)
-{
-	char path[SEGMENT_PATH_MAX] = "";
-	if (plan->stream->tail.segment)
-		segment_path(plan->stream->tail.segment, path);
-	writer_fail(writer, plan->stream, -r, what, path);
-}
-
 static bool is_to_be_written(const struct plan *plan)
 {
 	return plan->has_frame && !failure_of(plan->stream);
@@ -192,7 +184,7 @@ static void write_share(struct writer *writer, struct plan *plan)
 	if (io_no_room(r) && !failure_of(plan->stream))
 		give_up(writer, plan, r, "write");
 	else if (r != 0)
-		stop_shard(writer, plan, r, what);
+		writer_fail_segment(plan->stream->tail.segment, -r, what);
 }
 
 static void write_direct(struct writer *writer)
@@ -213,7 +205,7 @@ static void write_direct(struct writer *writer)
 		if (tail_was_not_tried(r) && !plan->has_frame) /* nothing was written, either */
 			plan_fail(writer, plan, r, "sync");
 		else if (r != 0)
-			stop_shard(writer, plan, r, "sync of");
+			writer_fail_segment(plan->stream->tail.segment, -r, "sync of");
 	}
 }
 
@@ -336,7 +328,7 @@ static void write_all_in_place(struct writer *writer)
 			continue;
 		r = write_in_place(writer, plan, &tried);
 		if (r != 0 && tried && !io_no_room(r))
-			stop_shard(writer, plan, r, "write of");
+			writer_fail_segment(plan->stream->tail.segment, -r, "write of");
 		else if (r != 0)
 			plan_fail(writer, plan, r, tried ? "write" : "open");
 		plan->in_place = r == 0;

@@ -224,11 +224,8 @@ int held_write_all(struct writer *writer, uint64_t generation)
 		pthread_mutex_unlock(&writer->list_lock);
 		if (iov.iov_len > 0)
 			r = write_bytes(writer, segment, &iov, from);
-		if (r != 0 && !io_no_room(r) && r != -ENOMEM && !tail_was_not_tried(r)) {
-			char path[SEGMENT_PATH_MAX];
-			segment_path(segment, path);
-			writer_fail(writer, segment->stream, -r, "write of", path);
-		}
+		if (r != 0 && !io_no_room(r) && r != -ENOMEM && !tail_was_not_tried(r))
+			writer_fail_segment(segment, -r, "write of");
 		if (r == 0) {
 			pthread_mutex_lock(&writer->list_lock);
 			note_in_place(writer, segment, from + iov.iov_len, generation);

@@ -163,9 +163,7 @@ int tail_sync(struct writer *writer, struct stream *stream)
 	STAT_ADD(writer, file_syncs, 1);
 	unpin(writer, tail->segment);
 	if (r != 0) {
-		char path[SEGMENT_PATH_MAX];
-		segment_path(tail->segment, path);
-		writer_fail(writer, stream, -r, "sync of", path);
+		writer_fail_segment(tail->segment, -r, "sync of");
 		return r;
 	}
 	r = tail_sync_names(writer, stream);
@@ -447,9 +445,7 @@ int tail_seal(struct writer *writer, struct stream *stream)
 		tail->dirty = true;
 		r = tail_sync(writer, stream);
 	} else if (!io_no_room(r) && !tail_was_not_tried(r)) {
-		char path[SEGMENT_PATH_MAX];
-		segment_path(segment, path);
-		writer_fail(writer, stream, -r, "write of", path);
+		writer_fail_segment(segment, -r, "write of");
 	}
 	if (r == 0) {
 		tail_save_index(writer, stream, true);

@@ -103,10 +103,16 @@ void writer_fail(struct writer *writer, const struct stream *stream, int os_errn
 			stream->shard, what, path, error_errno_name(os_errno));
 	else if (first)
 		log_error("engine",
-			"writer %u: %s %s failed (%s): all its shards refuse writes until a restart, reads go on; look "
-			"at "
-			"the disk, then restart",
+			"writer %u: %s %s failed (%s): all its shards refuse writes until a restart, reads go on; "
+			"look at the disk, then restart",
 			writer->index, what, path, error_errno_name(os_errno));
+}
+
+void writer_fail_segment(const struct segment *segment, int os_errno, const char *what)
+{
+	char path[SEGMENT_PATH_MAX];
+	segment_path(segment, path);
+	writer_fail(segment->stream->writer, segment->stream, os_errno, what, path);
 }
 
 void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path)

@@ -106,6 +106,8 @@ bool writer_step(struct writer *writer);
  * acknowledged, and a sync of the file system, by which others' would be ended, answers with the same error once more.
  * Any thread; the first reason stays. */
 void writer_fail(struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path);
+/* The same for the shard of a segment whose file it was. */
+void writer_fail_segment(const struct segment *segment, int os_errno, const char *what);
 /* The same for all writers: what failed may have been anybody's. */
 void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path);
 /* Why the stream's shard takes no writes; NULL: it does. Any thread. */

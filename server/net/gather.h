@@ -5,8 +5,11 @@
  * While a writer syncs, requests gather by themselves. But when none is at work, the first to come would go alone, and
  * all others wait for its sync. So they are kept until as many have come as were in flight together lately, for no
  * longer than writers took to answer lately, GATHER_NS at most. Where that brings nothing it is not done for a while; a
- * client that is alone waits for nobody, once the others have been gone for some requests. Owns that decision. Loop
- * thread only. Invariant: while gather_keep said that they are kept, the loop does not sleep before it has asked again.
+ * client that is alone waits for nobody, once the others have been gone for some requests.
+ *
+ * Owns that decision. Loop thread only.
+ *
+ * Invariant: while gather_keep said that they are kept, the loop does not sleep before it has asked again.
  */
 #ifndef IRONWALD_GATHER_H
 #define IRONWALD_GATHER_H

@@ -81,10 +81,8 @@ static void take_completions(struct server *server)
 	net->completing = true;
 	for (struct op *op = engine_take(net->engine), *next; op != NULL; op = next) {
 		next = op->next;
-		if (count++ == 0)
-			gather_answered(&server->gather, clock_now_ns());
-		if (count % OPS_PER_LOOK == 1)
-			conn_group_read_clock(net->conns);
+		if (count++ % OPS_PER_LOOK == 0)
+			gather_answered(&server->gather, conn_group_read_clock(net->conns));
 		if (op->stream != NULL)
 			waiters_touch(net->waiters, op->stream);
 		op->done_cb(op);
@@ -104,10 +102,9 @@ static bool hand_over(struct server *server)
 {
 	struct engine *engine = server->net.engine;
 	uint64_t since_ns, waiting = engine_waiting_ops(engine, &since_ns);
-	uint32_t writers;
 	bool was_kept = server->gather.first > 0;
 	if (waiting > 0 &&
-		gather_keep(&server->gather, waiting, engine_held_ops(engine, &writers), since_ns, clock_now_ns()))
+		gather_keep(&server->gather, waiting, engine_held_ops(engine, NULL), since_ns, clock_now_ns()))
 		return true;
 	if (was_kept) /* the wait for the writers begins now */
 		(void)conn_group_read_clock(server->net.conns);

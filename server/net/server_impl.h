@@ -10,11 +10,11 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "gather.h"
 #include "listener.h"
 #include "metrics.h"
 #include "net.h"
 #include "server.h"
-#include "gather.h"
 #include "spin.h"
 
 /* Connections over max_connections that are being told so. */

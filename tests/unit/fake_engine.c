@@ -276,7 +276,8 @@ bool engine_has_done(struct engine *engine)
 
 uint64_t engine_held_ops(struct engine *engine, uint32_t *ret_writers)
 {
-	*ret_writers = 1;
+	if (ret_writers)
+		*ret_writers = 1;
 	uint64_t held = fake_engine_ops_held(engine);
 	return engine_idle(engine) || held > 2 ? held : 2;
 }
