@@ -37,7 +37,8 @@ def test_token_file():
         reader, other = make_token(place, "reader", "read", "s*")
         check(secret != other, "another one each time")
         bad, empty, blank = (os.path.join(place, name) for name in ("bad", "empty", "blank"))
-        for path, text in ((bad, secret[:-1] + "x\n"), (empty, "\n"), (blank, "two words\n")):
+        wrong = secret[:-1] + ("x" if secret[-1] != "x" else "y")
+        for path, text in ((bad, wrong + "\n"), (empty, "\n"), (blank, "two words\n")):
             with open(path, "w") as file:
                 file.write(text)
         long = os.path.join(place, "long")
