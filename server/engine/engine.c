@@ -52,7 +52,7 @@ static void raise_to_needed(struct engine *engine)
 static int open_journals(struct engine *engine, struct error *err)
 {
 	for (uint32_t i = 0; i < engine->writer_count; i++) {
-		int r = journal_open(engine->io, i, &engine->writers[i]->journal);
+		int r = journal_open(engine->io, i, engine->writer_count, &engine->writers[i]->journal);
 		if (io_no_room(r)) {
 			log_warn("engine",
 				"no space for the journal of writer %u: groups that touch many streams cost a sync "

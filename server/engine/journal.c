@@ -13,7 +13,7 @@
 #define RECORD_HEADER 64u
 #define OP_HEADER 32u
 #define PREFIX "ironwald.journal-"
-/* A half that is full sooner makes the next ones larger. */
+/* A half that is full sooner makes the next ones larger: as large as would take so long. */
 #define BUSY_NS UINT64_C(1000000000)
 
 static const char record_magic[4] = "IWJR";
@@ -31,6 +31,7 @@ struct journal {
 	unsigned current; /* generation n is in half (n - 1) % 2 */
 	uint64_t epoch, last_generation, seq, synced_seq;
 	uint64_t switched_ns, wanted; /* so much is to be in a half before the next switch */
+	uint64_t most;		      /* that it may be */
 	struct buf record;
 	uint32_t op_count;
 	atomic_uint_least64_t checkpointed;
@@ -75,7 +76,7 @@ static int prepare(struct io *io, struct io_file *file)
 	return r != 0 ? r : io->ops->sync(file);
 }
 
-int journal_open(struct io *io, uint32_t writer, struct journal **ret_journal)
+int journal_open(struct io *io, uint32_t writer, uint32_t writers, struct journal **ret_journal)
 {
 	struct journal *journal = calloc(1, sizeof(*journal));
 	if (!journal)
@@ -85,6 +86,8 @@ int journal_open(struct io *io, uint32_t writer, struct journal **ret_journal)
 	journal->halves[0].generation = 1;
 	journal->switched_ns = io->ops->monotonic_ns(io);
 	journal->wanted = JOURNAL_SOFT_BYTES;
+	uint32_t share = JOURNAL_BUSY_BYTES / writers;
+	journal->most = share < JOURNAL_BUSY_MIN ? JOURNAL_BUSY_MIN : share;
 	atomic_init(&journal->checkpointed, 0);
 	int r = io->ops->random(io, &journal->epoch, sizeof(journal->epoch));
 	for (unsigned i = 0; i < 2 && r == 0; i++) {
@@ -179,9 +182,12 @@ enum journal_room journal_room(const struct journal *journal, uint64_t record_by
 static void want_more(struct journal *journal)
 {
 	uint64_t now = journal->io->ops->monotonic_ns(journal->io);
-	if (now - journal->switched_ns < BUSY_NS && journal->wanted < JOURNAL_BUSY_BYTES)
-		journal->wanted *= 2;
+	uint64_t took_ns = now - journal->switched_ns;
 	journal->switched_ns = now;
+	if (took_ns >= BUSY_NS)
+		return;
+	double wanted = (double)journal->wanted * BUSY_NS / (double)(took_ns + 1);
+	journal->wanted = wanted < (double)journal->most ? (uint64_t)wanted : journal->most;
 }
 
 uint64_t journal_switch(struct journal *journal)

@@ -27,9 +27,10 @@
 #include "buf.h"
 #include "io.h"
 
-#define JOURNAL_SOFT_BYTES (1u << 20)  /* prepared at first; a switch is tried where the prepared part ends */
-#define JOURNAL_BUSY_BYTES (32u << 20) /* where it goes round fast, the prepared part grows up to there */
-#define JOURNAL_HARD_BYTES (64u << 20) /* no file grows past it */
+#define JOURNAL_SOFT_BYTES (1u << 20)	/* prepared at first; a switch is tried where the prepared part ends */
+#define JOURNAL_BUSY_BYTES (64u << 20)	/* where it goes round fast, the prepared part grows up to there */
+#define JOURNAL_BUSY_MIN (16u << 20)	/* or up to here, where many writers share that */
+#define JOURNAL_HARD_BYTES (128u << 20) /* no file grows past it */
 #define JOURNAL_ALIGN 512u
 #define JOURNAL_PATH_MAX 48
 
@@ -39,8 +40,9 @@ void journal_path(uint32_t writer, unsigned half, char out[JOURNAL_PATH_MAX]);
 bool journal_is_path(const char *name);
 uint32_t journal_writer_of(const char *path);
 
-/* Makes, empties (durably, as all they held has been applied) and prepares both files. 0 or a negative errno. */
-int journal_open(struct io *io, uint32_t writer, struct journal **ret_journal);
+/* Makes, empties (durably, as all they held has been applied) and prepares both files, for one of so many writers.
+ * 0 or a negative errno. */
+int journal_open(struct io *io, uint32_t writer, uint32_t writers, struct journal **ret_journal);
 void journal_close(struct journal *journal);
 
 /* Collects one record. */

@@ -49,7 +49,7 @@ Test(engine_journal, a_generation_cut_off_at_its_beginning_is_no_rot)
 		struct io *io = sim_new(seed);
 		struct journal *journal;
 		unsigned ops;
-		cr_assert(journal_open(io, 0, &journal) == 0 && io->ops->sync_dir(io, "") == 0);
+		cr_assert(journal_open(io, 0, 1, &journal) == 0 && io->ops->sync_dir(io, "") == 0);
 		for (unsigned i = 0; i < 12; i++) {
 			write_record(journal, 200 + 100 * (i % 3));
 			cr_assert(journal_sync(journal) == 0);
@@ -83,14 +83,14 @@ Test(engine_journal, opening_empties_at_once_or_not_at_all)
 		struct io *io = sim_new(seed);
 		struct journal *journal;
 		unsigned ops;
-		cr_assert(journal_open(io, 0, &journal) == 0 && io->ops->sync_dir(io, "") == 0);
+		cr_assert(journal_open(io, 0, 1, &journal) == 0 && io->ops->sync_dir(io, "") == 0);
 		for (unsigned i = 0; i < 12; i++) {
 			write_record(journal, 200);
 			cr_assert(journal_sync(journal) == 0);
 		}
 		journal_close(journal);
 		sim_cut_power_after(io, seed % 6);
-		if (journal_open(io, 0, &journal) == 0)
+		if (journal_open(io, 0, 1, &journal) == 0)
 			journal_close(journal);
 		sim_power_on(io, SIM_POWER_RANDOM);
 		struct journal_scan scan = replay(io, 0, &ops);
@@ -109,7 +109,7 @@ Test(engine_journal, what_was_synced_and_is_damaged_is_rot)
 		struct journal *journal;
 		char path[JOURNAL_PATH_MAX];
 		unsigned ops;
-		cr_assert(journal_open(io, 0, &journal) == 0 && io->ops->sync_dir(io, "") == 0);
+		cr_assert(journal_open(io, 0, 1, &journal) == 0 && io->ops->sync_dir(io, "") == 0);
 		for (unsigned i = 0; i < 12; i++) {
 			write_record(journal, 200); /* one sector each */
 			cr_assert(journal_sync(journal) == 0);
@@ -152,13 +152,39 @@ Test(engine_journal, a_busy_one_grows_and_a_quiet_one_does_not)
 {
 	struct io *io = sim_new(1);
 	struct journal *journal;
-	cr_assert(journal_open(io, 0, &journal) == 0);
+	cr_assert(journal_open(io, 0, 1, &journal) == 0);
 	for (unsigned i = 0; i < 10; i++)
 		cr_assert(bytes_of_next_half(io, journal, UINT64_C(2000000000)) <= JOURNAL_SOFT_BYTES);
 	uint64_t bytes = 0;
 	for (unsigned i = 0; i < 10; i++)
 		bytes = bytes_of_next_half(io, journal, 0);
 	cr_assert(bytes > JOURNAL_BUSY_BYTES / 2 && bytes <= JOURNAL_BUSY_BYTES + JOURNAL_SOFT_BYTES, "%lu",
+		(unsigned long)bytes);
+	journal_close(journal);
+	sim_free(io);
+}
+
+Test(engine_journal, a_busy_one_grows_to_what_would_last_a_second)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, 1, &journal) == 0);
+	(void)bytes_of_next_half(io, journal, UINT64_C(100000000));
+	uint64_t bytes = bytes_of_next_half(io, journal, UINT64_C(2000000000));
+	cr_assert(bytes > 9 * JOURNAL_SOFT_BYTES && bytes <= 11 * JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
+	journal_close(journal);
+	sim_free(io);
+}
+
+Test(engine_journal, one_of_many_grows_less)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, 16, &journal) == 0);
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i < 10; i++)
+		bytes = bytes_of_next_half(io, journal, 0);
+	cr_assert(bytes > JOURNAL_BUSY_MIN / 2 && bytes <= JOURNAL_BUSY_MIN + JOURNAL_SOFT_BYTES, "%lu",
 		(unsigned long)bytes);
 	journal_close(journal);
 	sim_free(io);
@@ -179,7 +205,7 @@ static void write_frame_to(struct fixture *f, uint64_t offset)
 	cr_assert(sim_read_file(f->io, SEGMENT_A, HEADER_A, bytes, sizeof(bytes)) == 0);
 	cr_assert(frame_decode_fixed(bytes, get_u64(bytes + 40), HEADER_A, &frame), "headers have another size");
 	struct iovec iov = {bytes, (size_t)frame.total_bytes};
-	cr_assert(frame.total_bytes <= sizeof(bytes) && journal_open(f->io, 0, &journal) == 0);
+	cr_assert(frame.total_bytes <= sizeof(bytes) && journal_open(f->io, 0, 1, &journal) == 0);
 	journal_begin(journal);
 	cr_assert(journal_add(journal, "a", 0, offset, &iov, 1) == 0);
 	cr_assert(journal_write(journal) == 0 && journal_sync(journal) == 0);
