@@ -198,8 +198,8 @@ static bool finish(struct checkpoint_log *log, struct checkpoint_op *op)
 		return fail(log, op, r, "compact the checkpoint log into");
 	r = io->ops->rename(io, CHECKPOINT_NEW, CHECKPOINT_PATH);
 	if (r != 0)
-		return checkpoint_may_pass(r) ? fail(log, op, r, "compact the checkpoint log into")
-					      : stop(log, op, r, "renaming the compacted");
+		return io_may_pass(r) ? fail(log, op, r, "compact the checkpoint log into")
+				      : stop(log, op, r, "renaming the compacted");
 	take_over(log, op);
 	r = io->ops->sync_dir(io, "");
 	log->root_errno = -r;

@@ -6,8 +6,7 @@
 #include "checkpointer.h"
 #include "writer.h"
 
-/* ---- the cut -------------------------------------------------------------------------------------------------------
- */
+/* ---- the cut ---------------------------------------------------------------------------------------------------- */
 
 /* All readable ends in one go, between two completions: see checkpoint.h. */
 static int take_cut(struct engine *engine, struct checkpoint_op *checkpoint)
@@ -122,8 +121,7 @@ static int submit_creation(struct engine *engine, struct checkpoint_op *checkpoi
 	return 0;
 }
 
-/* ---- pruning: shard by shard, so that no append of a writer waits for more than one -------------------------------
- */
+/* ---- pruning: shard by shard, so that no append of a writer waits for more than one ----------------------------- */
 
 /* The part's next shard that has something older, from cut_at on; false: there is none. */
 static bool prune_shard(struct engine *engine, struct op *part)
@@ -178,8 +176,7 @@ bool checkpoint_prune_next(struct engine *engine, struct op *part)
 	return true;
 }
 
-/* ---- for outside ---------------------------------------------------------------------------------------------------
- */
+/* ---- for outside ------------------------------------------------------------------------------------------------ */
 
 static bool takes_id(enum op_kind kind)
 {

@@ -19,8 +19,7 @@
 /* More replaced records than this, and than live ones, are not left lying about. */
 #define STALE_RECORDS 8192u
 
-/* ---- errors --------------------------------------------------------------------------------------------------------
- */
+/* ---- errors ----------------------------------------------------------------------------------------------------- */
 
 static void fail_io(struct checkpoint_op *op, int r, const char *what, enum error_outcome outcome)
 {
@@ -55,8 +54,7 @@ void checkpoint_log_fail(struct checkpoint_log *log, int os_errno, const char *w
 		what, error_errno_name(os_errno));
 }
 
-/* ---- counters ------------------------------------------------------------------------------------------------------
- */
+/* ---- counters --------------------------------------------------------------------------------------------------- */
 
 static void set(uint64_t *counter, uint64_t value)
 {
@@ -75,8 +73,7 @@ void checkpoint_log_sync_done(struct checkpoint_log *log, uint64_t begin_ns)
 	stat_record(&log->stats.sync_ns, log->io->ops->monotonic_ns(log->io) - begin_ns);
 }
 
-/* ---- life ----------------------------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------------------------- */
 
 int checkpoint_log_open(struct io *io, uint32_t shard_count, const struct engine_hooks *hooks,
 	struct checkpoint_log **ret_log, struct error *err)
@@ -108,8 +105,7 @@ void checkpoint_log_close(struct checkpoint_log *log)
 	free(log);
 }
 
-/* ---- reading -------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 /* len bytes of the record in log->buf, or less where the file ends. */
 static ssize_t read_bytes(struct checkpoint_log *log, uint64_t offset, size_t len)
@@ -254,8 +250,7 @@ bool checkpoint_log_newest(struct checkpoint_log *log, uint64_t *ret_offsets)
 	return false;
 }
 
-/* ---- listing -------------------------------------------------------------------------------------------------------
- */
+/* ---- listing ---------------------------------------------------------------------------------------------------- */
 
 /* The first entry of that timestamp or a later one. Offsets would not do: a compaction may come in between. */
 static uint32_t entry_from(const struct checkpoint_index *index, uint64_t timestamp)
@@ -360,14 +355,7 @@ bool checkpoint_log_list(struct checkpoint_log *log, struct checkpoint_op *op)
 	return true;
 }
 
-/* ---- creating ------------------------------------------------------------------------------------------------------
- */
-
-/* What may be tried again: nothing was done that could have changed the file. */
-bool checkpoint_may_pass(int r)
-{
-	return io_no_room(r) || r == -EMFILE || r == -ENFILE || r == -ENOMEM;
-}
+/* ---- creating --------------------------------------------------------------------------------------------------- */
 
 static int make_file(struct checkpoint_log *log)
 {
@@ -484,7 +472,7 @@ static int before_group(struct checkpoint_log *log, struct checkpoint_op *first,
 		r = encode_group(log, first);
 	if (r == 0)
 		r = prepare(log, log->end + log->buf.len);
-	if (r != 0 && !checkpoint_may_pass(r))
+	if (r != 0 && !io_may_pass(r))
 		checkpoint_log_fail(log, -r, "prepare");
 	return r;
 }
@@ -564,8 +552,7 @@ void checkpoint_log_create(struct checkpoint_log *log, struct checkpoint_op *fir
 		buf_free(&log->buf);
 }
 
-/* ---- the rest ------------------------------------------------------------------------------------------------------
- */
+/* ---- the rest --------------------------------------------------------------------------------------------------- */
 
 int checkpoint_log_mark_end(struct checkpoint_log *log, struct error *err)
 {
@@ -587,7 +574,7 @@ int checkpoint_log_mark_end(struct checkpoint_log *log, struct error *err)
 		log->buf.len = CHECKPOINT_SECTOR;
 		r = write_group(log);
 	}
-	if (r != 0 && !checkpoint_may_pass(r))
+	if (r != 0 && !io_may_pass(r))
 		return error_set_io(err, -r, "mark the end of", CHECKPOINT_PATH);
 	if (r == 0)
 		log->end += CHECKPOINT_SECTOR;

@@ -73,8 +73,6 @@ int checkpoint_log_read(struct checkpoint_log *log, const struct checkpoint_entr
 /* The same, and the content is whole. */
 int checkpoint_log_read_whole(struct checkpoint_log *log, const struct checkpoint_entry *entry,
 	struct checkpoint_record *ret_record, const char **ret_reason);
-/* An error after which the file is as it was. */
-bool checkpoint_may_pass(int r);
 void checkpoint_log_fail(struct checkpoint_log *log, int os_errno, const char *what);
 void checkpoint_log_sync_done(struct checkpoint_log *log, uint64_t begin_ns);
 /* Counts that others read follow the index and the end. */

@@ -247,7 +247,7 @@ void engine_abandon(struct engine *engine)
 		(void)spare_drop(engine->writers[i]);
 		struct writer *writer = engine->writers[i];
 		atomic_store(&writer->failure.is, true); /* no sync by the interval any more */
-		atomic_store(&writer->any_failed, true);
+		atomic_store(&writer->first_failure, &writer->failure);
 		free_parts(writer->pending_first);
 		free_parts(writer->queue_first);
 		free_parts(writer->ready_first);

@@ -190,8 +190,7 @@ void engine_stream_info(struct engine *engine, struct stream *stream, struct str
 bool engine_list(struct engine *engine, const char *prefix, size_t prefix_len, const char *after, size_t after_len,
 	size_t limit, void (*cb)(struct stream *stream, void *arg), void *arg);
 
-/* ---- reading ------------------------------------------------------------------------------------------------------
- */
+/* ---- reading ---------------------------------------------------------------------------------------------------- */
 
 /* An entry, checked against its checksum. bytes are good during the call only. Non-zero stops the read (it is not
  * counted as read). */

@@ -2,9 +2,10 @@
  * group: one turn of group commit.
  *
  *   collect   ops from the front of the queue, as many as a group may hold, ids given as if each ran alone
- *   prepare   per stream: segment there (sealed and new if need be), frame built, space reserved; can fail for a stream
- * alone write     direct, or by the journal if the group touches many files or makes one; then the syncs that were
- * promised publish   under the list lock: readers see all of it complete  the ops, in order
+ *   prepare   per stream: segment there (sealed and new if need be), frame built, space reserved; it can fail alone
+ *   write     direct, or by the journal if the group touches several files or makes one; and the syncs
+ *   publish   under the list lock: readers see all of it
+ *   complete  the ops, in order
  *
  * Up to the first write an error costs only the appends of its stream, nothing is written (outcome none). From there
  * on, an error other than "no space" or "no descriptor" stops the shard: what of its share is on disk is not known
@@ -38,8 +39,7 @@ static bool wants_sync(const struct writer *writer, const struct op *op)
 	return op->sync || mode == SYNC_STRICT || (mode == SYNC_BATCH_ONLY && op->batch);
 }
 
-/* ---- collect ------------------------------------------------------------------------------------------------------
- */
+/* ---- collect ---------------------------------------------------------------------------------------------------- */
 
 /* NULL: no memory for one more; there always is for the first PLANS_MIN. */
 static struct plan *plan_for(struct writer *writer, struct stream *stream)
@@ -144,8 +144,7 @@ static void collect(struct writer *writer)
 		writer->solo--;
 }
 
-/* ---- prepare ------------------------------------------------------------------------------------------------------
- */
+/* ---- prepare ---------------------------------------------------------------------------------------------------- */
 
 static int build_frame(struct writer *writer, struct plan *plan, uint64_t now_ns)
 {
@@ -321,8 +320,7 @@ static bool retry_alone(struct writer *writer)
 	return true;
 }
 
-/* ---- publish and complete ------------------------------------------------------------------------------------------
- */
+/* ---- publish and complete --------------------------------------------------------------------------------------- */
 
 static void publish(struct writer *writer)
 {

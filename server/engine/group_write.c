@@ -145,7 +145,7 @@ static int write_durably(struct writer *writer, struct plan *plan)
 		return 1;
 	int r = tail_sync_names(writer, stream);
 	if (r != 0)
-		return tail_was_not_tried(r) ? 1 : r;
+		return io_no_descriptor(r) ? 1 : r;
 	r = recent_write(writer, stream, plan->offset, iov, plan_iov(writer, plan, iov));
 	if (io_no_room(r)) {
 		r = take_back(writer, plan, stream->tail.uncached, r);
@@ -202,7 +202,7 @@ static void write_direct(struct writer *writer)
 		if (plan->error || !plan->sync || failure_of(plan->stream))
 			continue;
 		int r = tail_sync(writer, plan->stream);
-		if (tail_was_not_tried(r) && !plan->has_frame) /* nothing was written, either */
+		if (io_no_descriptor(r) && !plan->has_frame) /* nothing was written, either */
 			plan_fail(writer, plan, r, "sync");
 		else if (r != 0)
 			writer_fail_segment(plan->stream->tail.segment, -r, "sync of");
@@ -220,7 +220,7 @@ struct keeping {
 static void keep(struct writer *writer, uint64_t generation, bool checkpoint)
 {
 	int r = held_write_all(writer, generation);
-	if (io_no_room(r) || r == -ENOMEM || tail_was_not_tried(r)) {
+	if (io_may_pass(r)) {
 		/* Nothing is lost: the journal has it. */
 		if (checkpoint)
 			atomic_store(&writer->checkpoint_again, true);
@@ -319,7 +319,7 @@ static void write_all_in_place(struct writer *writer)
 		/* What such a stream held before is in place only, and not durable: it must be, before what follows it
 		 * is. */
 		int r = !plan->error && plan->sync && plan->stream->tail.dirty ? tail_sync(writer, plan->stream) : 0;
-		if (tail_was_not_tried(r))
+		if (io_no_descriptor(r))
 			plan_fail(writer, plan, r, "sync");
 		if (!is_to_be_written(plan))
 			continue;

@@ -224,7 +224,7 @@ int held_write_all(struct writer *writer, uint64_t generation)
 		pthread_mutex_unlock(&writer->list_lock);
 		if (iov.iov_len > 0)
 			r = write_bytes(writer, segment, &iov, from);
-		if (r != 0 && !io_no_room(r) && r != -ENOMEM && !tail_was_not_tried(r))
+		if (r != 0 && !io_may_pass(r))
 			writer_fail_segment(segment, -r, "write of");
 		if (r == 0) {
 			pthread_mutex_lock(&writer->list_lock);

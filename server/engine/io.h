@@ -42,6 +42,18 @@ static inline bool io_no_room(int r)
 	return r == -ENOSPC || r == -EDQUOT;
 }
 
+/* There was no descriptor for it: nothing was tried, so nothing has failed. */
+static inline bool io_no_descriptor(int r)
+{
+	return r == -EMFILE || r == -ENFILE;
+}
+
+/* It may be tried again: the disk is not at fault. */
+static inline bool io_may_pass(int r)
+{
+	return io_no_room(r) || io_no_descriptor(r) || r == -ENOMEM;
+}
+
 /* Of the page cache; one bad sector makes so much of a file unreadable. */
 #define IO_PAGE_BYTES 4096u
 

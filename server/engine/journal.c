@@ -116,8 +116,7 @@ void journal_close(struct journal *journal)
 	free(journal);
 }
 
-/* ---- writing ------------------------------------------------------------------------------------------------------
- */
+/* ---- writing ---------------------------------------------------------------------------------------------------- */
 
 void journal_begin(struct journal *journal)
 {
@@ -281,8 +280,7 @@ int journal_checkpoint(struct journal *journal, uint64_t generation, const atomi
 	return r;
 }
 
-/* ---- recovery -----------------------------------------------------------------------------------------------------
- */
+/* ---- recovery --------------------------------------------------------------------------------------------------- */
 
 struct record {
 	uint64_t epoch, generation, seq, synced_seq, content_bytes;

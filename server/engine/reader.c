@@ -97,8 +97,7 @@ void readers_free(struct engine *engine)
 	}
 }
 
-/* ---- errors ---------------------------------------------------------------------------------------------------------
- */
+/* ---- errors ----------------------------------------------------------------------------------------------------- */
 
 static const char *file_of(const struct segment *segment, char path[SEGMENT_PATH_MAX])
 {
@@ -156,8 +155,7 @@ static enum read_result fail_crc(struct job *job, const struct segment *segment,
 	return READ_ERROR;
 }
 
-/* ---- segments that were not opened since the start
- * --------------------------------------------------------------------- */
+/* ---- segments that were not opened since the start -------------------------------------------------------------- */
 
 /* Reads the header of a sealed segment and makes its index complete. */
 static int load_segment(struct job *job, struct snapshot *snapshot, struct window *window)
@@ -223,8 +221,7 @@ static int load_segment(struct job *job, struct snapshot *snapshot, struct windo
 	return 0;
 }
 
-/* ---- blocks
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 static bool deliver(struct job *job, const struct block *block, const uint8_t *raw, uint64_t block_first_id)
 {
@@ -326,8 +323,7 @@ static enum read_result read_frame(
 	return READ_DONE;
 }
 
-/* ---- frames of one segment
- * ---------------------------------------------------------------------------------------------- */
+/* ---- frames of one segment -------------------------------------------------------------------------------------- */
 
 /* Damage at offset, where the frame with `expected_id` should be. Finds where to go on; if the wanted id is behind
  * that, *at is set. */
@@ -488,8 +484,7 @@ static enum read_result read_segment(struct job *job, struct snapshot *snapshot)
 	return result;
 }
 
-/* ---- the whole
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- the whole -------------------------------------------------------------------------------------------------- */
 
 static enum read_result fail_truncated(struct job *job, uint64_t first_id)
 {

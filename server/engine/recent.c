@@ -64,8 +64,7 @@ void recent_end(struct writer *writer, struct stream *stream)
 	open_cache_take_back(writer->engine->open_cache);
 }
 
-/* ---- what is written there ------------------------------------------------------------------------------------------
- */
+/* ---- what is written there -------------------------------------------------------------------------------------- */
 
 bool recent_wants(const struct writer *writer, const struct plan *plan)
 {

@@ -71,8 +71,7 @@ struct stream *recovered_stream(struct engine *engine, const char *name, size_t 
 	return stream;
 }
 
-/* ---- one stream's directory
- * --------------------------------------------------------------------------------------------- */
+/* ---- one stream's directory ------------------------------------------------------------------------------------- */
 
 struct found {
 	uint64_t first_id, end_id, salt;
@@ -369,8 +368,7 @@ static int recover_dir(struct engine *engine, const char *dir, bool *rewritten, 
 	return result;
 }
 
-/* ---- all of them
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- all of them ------------------------------------------------------------------------------------------------ */
 
 struct root {
 	struct names dirs, journals, spares;

@@ -39,8 +39,7 @@ static void tell(const struct judge *judge, enum finding_kind kind, uint64_t nex
 	recovery_tell(judge->engine, &finding);
 }
 
-/* ---- what is there
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- what is there ---------------------------------------------------------------------------------------------- */
 
 /* A disk writes a header, which lies in one sector, or leaves the zeros that were there. A write that fails, or whose
  * process dies, may leave a part of it, and then nothing behind it. */
@@ -203,8 +202,7 @@ static int look_behind(struct judge *judge)
 	}
 }
 
-/* ---- what to do about it
- * ------------------------------------------------------------------------------------------------- */
+/* ---- what to do about it ---------------------------------------------------------------------------------------- */
 
 /* The file ends at X from here on, durably. */
 static int cut_in_place(struct judge *judge)

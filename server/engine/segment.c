@@ -186,7 +186,7 @@ static int open_file(struct open_cache *cache, struct segment *segment, int flag
 	struct io_file *file = NULL;
 	int r = cache->io->ops->open(cache->io, path, how, &file);
 	/* The process has fewer descriptors than the cache may hold: it makes do with those it has. */
-	while ((r == -EMFILE || r == -ENFILE) && open_cache_evict(cache))
+	while (io_no_descriptor(r) && open_cache_evict(cache))
 		r = cache->io->ops->open(cache->io, path, how, &file);
 	pthread_mutex_lock(&cache->lock);
 	segment->opening = false;

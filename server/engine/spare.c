@@ -57,8 +57,7 @@ static uint64_t now_ns(const struct writer *writer)
 	return writer->engine->io->ops->monotonic_ns(writer->engine->io);
 }
 
-/* ---- the maker's --------------------------------------------------------------------------------------------------
- */
+/* ---- the maker's ------------------------------------------------------------------------------------------------ */
 
 static int begin(struct spare *spare, struct io *io, const char *path)
 {
@@ -140,8 +139,7 @@ static enum chore_result run(struct chore *chore)
 	return CHORE_DONE;
 }
 
-/* ---- the writer's -------------------------------------------------------------------------------------------------
- */
+/* ---- the writer's ----------------------------------------------------------------------------------------------- */
 
 static void forget(struct writer *writer)
 {

@@ -77,8 +77,7 @@ struct segment *stream_segment_at(struct stream *stream, uint64_t id)
 	return stream->segments[low];
 }
 
-/* ---- the table ----------------------------------------------------------------------------------------------------
- */
+/* ---- the table -------------------------------------------------------------------------------------------------- */
 
 uint64_t stream_hash(const char *name, size_t len)
 {

@@ -49,8 +49,7 @@ static void settle_fill(struct tail *tail, bool wait)
 	tail->fill = NULL;
 }
 
-/* ---- durability ---------------------------------------------------------------------------------------------------
- */
+/* ---- durability ------------------------------------------------------------------------------------------------- */
 
 bool tail_names_durable(const struct writer *writer, const struct stream *stream)
 {
@@ -66,7 +65,7 @@ static int sync_dir(struct writer *writer, const char *dir)
 	struct io *io = writer->engine->io;
 	uint64_t begin = io->ops->monotonic_ns(io);
 	int r = io->ops->sync_dir(io, dir);
-	while ((r == -EMFILE || r == -ENFILE) && open_cache_evict(writer->engine->open_cache))
+	while (io_no_descriptor(r) && open_cache_evict(writer->engine->open_cache))
 		r = io->ops->sync_dir(io, dir);
 	stat_record(&writer->stats.sync_ns, io->ops->monotonic_ns(io) - begin);
 	STAT_ADD(writer, dir_syncs, 1);
@@ -77,12 +76,12 @@ static int sync_names(struct writer *writer, struct stream *stream)
 {
 	int r = stream->tail.name_durable ? 0 : sync_dir(writer, stream->dir);
 	if (r != 0) {
-		if (!tail_was_not_tried(r))
+		if (!io_no_descriptor(r))
 			writer_fail(writer, stream, -r, "sync of directory", stream->dir);
 		return r;
 	}
 	r = stream->dir_durable ? 0 : sync_dir(writer, "");
-	if (r != 0 && !tail_was_not_tried(r)) /* the names of all streams are in there */
+	if (r != 0 && !io_no_descriptor(r)) /* the names of all streams are in there */
 		writer_fail_all(writer->engine, -r, "sync of", "the data directory");
 	return r;
 }
@@ -181,8 +180,7 @@ void tail_let_go(struct writer *writer, struct stream *stream)
 	dirty_list_remove(writer, stream);
 }
 
-/* ---- creation and seal
- * ----------------------------------------------------------------------------------------------- */
+/* ---- creation and seal ------------------------------------------------------------------------------------------ */
 
 /* -EEXIST: the directory is another stream's, whose name has the same hash. */
 static int make_dir(struct engine *engine, struct stream *stream)
@@ -226,8 +224,7 @@ static int take_over_file(struct io *io, struct io_file *file)
 	return io->ops->truncate(file, 0);
 }
 
-/* ---- room made ahead ------------------------------------------------------------------------------------------------
- */
+/* ---- room made ahead -------------------------------------------------------------------------------------------- */
 
 static uint64_t room_max(const struct writer *writer)
 {
@@ -444,7 +441,7 @@ int tail_seal(struct writer *writer, struct stream *stream)
 	if (r == 0) {
 		tail->dirty = true;
 		r = tail_sync(writer, stream);
-	} else if (!io_no_room(r) && !tail_was_not_tried(r)) {
+	} else if (!io_no_room(r) && !io_no_descriptor(r)) {
 		writer_fail_segment(segment, -r, "write of");
 	}
 	if (r == 0) {
@@ -463,8 +460,7 @@ int tail_seal(struct writer *writer, struct stream *stream)
 	return 0;
 }
 
-/* ---- space --------------------------------------------------------------------------------------------------------
- */
+/* ---- space ------------------------------------------------------------------------------------------------------ */
 
 int tail_reserve(struct writer *writer, struct segment *segment, struct tail *tail, uint64_t end)
 {
@@ -533,8 +529,7 @@ void tail_fill_ahead(struct writer *writer, struct stream *stream)
 		tail->fill = fill_start(writer, tail->segment, from, to);
 }
 
-/* ---- index --------------------------------------------------------------------------------------------------------
- */
+/* ---- index ------------------------------------------------------------------------------------------------------ */
 
 void tail_save_index(struct writer *writer, struct stream *stream, bool all)
 {

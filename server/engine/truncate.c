@@ -51,7 +51,7 @@ static bool remove_files(struct engine *engine, struct segment *segment)
 		count_add(&engine->segments_unlinked, r == 0);
 		/* Names may be lost in any order: the next one goes only when this one is gone for good. */
 		r = io->ops->sync_dir(io, stream->dir);
-		if (r != 0 && !tail_was_not_tried(r)) {
+		if (r != 0 && !io_no_descriptor(r)) {
 			stream->doom_over = true;
 			/* Of a name that the writer has made it will not be told again. */
 			writer_fail(stream->writer, stream, -r, "sync of directory", stream->dir);

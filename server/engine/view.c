@@ -4,6 +4,7 @@
  * Changes nothing, but for the order of the table's names.
  */
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "engine_private.h"
@@ -110,16 +111,15 @@ void engine_stats(struct engine *engine, struct engine_stats *ret_stats)
 void engine_writer_stats(struct engine *engine, uint32_t index, struct writer_stats *ret_stats)
 {
 	struct writer *writer = engine->writers[index];
+	const char *failed = engine_writer_failed(engine, index);
+	snprintf(ret_stats->failed_reason, sizeof(ret_stats->failed_reason), "%s", failed ? failed : "");
 	/* Word by word: the writer adds to them without a lock, and a word is never torn. */
-	pthread_mutex_lock(&writer->list_lock);
-	memcpy(ret_stats->failed_reason, writer->stats.failed_reason, sizeof(ret_stats->failed_reason));
-	pthread_mutex_unlock(&writer->list_lock);
 	const uint64_t *from = &writer->stats.queue_depth;
 	uint64_t *to = &ret_stats->queue_depth;
 	size_t words = (sizeof(struct writer_stats) - offsetof(struct writer_stats, queue_depth)) / sizeof(uint64_t);
 	for (size_t i = 0; i < words; i++)
 		to[i] = __atomic_load_n(&from[i], __ATOMIC_RELAXED);
-	ret_stats->failed = atomic_load(&writer->any_failed);
+	ret_stats->failed = failed != NULL;
 	ret_stats->queue_depth = atomic_load_explicit(&writer->queued, memory_order_relaxed);
 }
 

@@ -76,8 +76,7 @@ void writer_free(struct writer *writer)
 	free(writer);
 }
 
-/* ---- what has stopped ---------------------------------------------------------------------------------------------
- */
+/* ---- what has stopped ------------------------------------------------------------------------------------------- */
 
 void writer_fail(struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path)
 {
@@ -87,12 +86,11 @@ void writer_fail(struct writer *writer, const struct stream *stream, int os_errn
 	if (first) {
 		failure->os_errno = os_errno > 0 ? os_errno : EIO;
 		snprintf(failure->reason, sizeof(failure->reason), "%s %s: %s", what, path, error_errno_name(os_errno));
-		if (!atomic_load(&writer->any_failed))
-			memcpy(writer->stats.failed_reason, failure->reason, sizeof(failure->reason));
 		__atomic_store_n(&writer->stats.failed_shards,
 			stream ? writer->stats.failed_shards + 1 : writer->stats.shards, __ATOMIC_RELAXED);
 		atomic_store(&failure->is, true);
-		atomic_store(&writer->any_failed, true);
+		if (!atomic_load(&writer->first_failure))
+			atomic_store(&writer->first_failure, failure);
 		atomic_store(&writer->engine->any_failed, true);
 	}
 	pthread_mutex_unlock(&writer->list_lock);
@@ -125,7 +123,7 @@ void writer_fail_all(struct engine *engine, int os_errno, const char *what, cons
 const struct failure *failure_of(const struct stream *stream)
 {
 	const struct writer *writer = stream->writer;
-	if (!atomic_load(&writer->any_failed))
+	if (!atomic_load(&writer->first_failure))
 		return NULL;
 	const struct failure *failure = &writer->engine->shard_failures[stream->shard];
 	if (atomic_load(&writer->failure.is))
@@ -138,8 +136,7 @@ struct error *failure_refusal(const struct failure *failure)
 	return op_io_error(failure->os_errno, "shard has stopped writing after", failure->reason, OUTCOME_NONE);
 }
 
-/* ---- syncs --------------------------------------------------------------------------------------------------------
- */
+/* ---- syncs ------------------------------------------------------------------------------------------------------ */
 
 int writer_journal_sync(struct writer *writer)
 {
@@ -194,17 +191,16 @@ int writer_settle(struct writer *writer, struct error *err)
 	if (r != 0)
 		return error_set_io(err, -r, "write of what the journal holds:", "a segment");
 	r = writer_sync_all(writer);
+	const char *failed = engine_writer_failed(writer->engine, writer->index);
 	if (r != 0)
-		return error_set_io(err, -r, "final sync:", writer->stats.failed_reason);
-	if (atomic_load(&writer->any_failed))
-		return error_set_io(err, EIO, "a shard has stopped:", writer->stats.failed_reason);
-	return 0;
+		return error_set_io(err, -r, "final sync:", failed ? failed : "");
+	return failed ? error_set_io(err, EIO, "a shard has stopped:", failed) : 0;
 }
 
 const char *engine_writer_failed(struct engine *engine, uint32_t index)
 {
-	/* Written before it failed, and not again. */
-	return atomic_load(&engine->writers[index]->any_failed) ? engine->writers[index]->stats.failed_reason : NULL;
+	const struct failure *failure = atomic_load(&engine->writers[index]->first_failure);
+	return failure ? failure->reason : NULL;
 }
 
 uint32_t engine_writer_count(const struct engine *engine)
@@ -212,8 +208,7 @@ uint32_t engine_writer_count(const struct engine *engine)
 	return engine->writer_count;
 }
 
-/* ---- the queue ------------------------------------------------------------------------------------------------------
- */
+/* ---- the queue -------------------------------------------------------------------------------------------------- */
 
 void writer_submit(struct writer *writer, struct op *op)
 {
@@ -259,21 +254,9 @@ static void pull(struct writer *writer)
 	writer->queue_first = writer->queue_last = NULL;
 }
 
-/* NULL: all of its shards take writes. */
-static const struct failure *first_failure(const struct writer *writer)
-{
-	const struct engine *engine = writer->engine;
-	if (!atomic_load(&writer->any_failed) || atomic_load(&writer->failure.is))
-		return atomic_load(&writer->failure.is) ? &writer->failure : NULL;
-	for (uint32_t i = writer->index; i < engine->options.shard_count; i += engine->writer_count)
-		if (atomic_load(&engine->shard_failures[i].is))
-			return &engine->shard_failures[i];
-	return NULL;
-}
-
 static void run_sync(struct writer *writer, struct op *op)
 {
-	const struct failure *failure = op->stream ? failure_of(op->stream) : first_failure(writer);
+	const struct failure *failure = op->stream ? failure_of(op->stream) : atomic_load(&writer->first_failure);
 	if (failure && op->stream) {
 		op->error = failure_refusal(failure);
 		return;
@@ -281,7 +264,7 @@ static void run_sync(struct writer *writer, struct op *op)
 	/* Shards that go on are made durable, but it is not everything that was asked for. */
 	int r = op->stream ? tail_sync(writer, op->stream) : writer_sync_all(writer);
 	if (r == 0 && !op->stream)
-		failure = first_failure(writer);
+		failure = atomic_load(&writer->first_failure);
 	if (r != 0)
 		op->error = op_io_error(-r, "sync of", op->stream ? op->stream->dir : "the log", OUTCOME_NONE);
 	else if (failure)
@@ -340,7 +323,7 @@ static void sync_by_interval(struct writer *writer)
 {
 	writer->next_sync_ns = 0;
 	int r = writer_sync_all(writer);
-	bool late = tail_was_not_tried(r);
+	bool late = io_no_descriptor(r);
 	if (r != 0 && !atomic_load(&writer->failure.is)) {
 		struct io *io = writer->engine->io;
 		uint64_t interval = writer->engine->options.async_sync_interval_ns;
@@ -383,8 +366,7 @@ bool writer_step(struct writer *writer)
 	return worked;
 }
 
-/* ---- the thread
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- the thread ------------------------------------------------------------------------------------------------- */
 
 /* Waits for work, for the end of the sync interval, until what is held is due, or for the stop. False: stop, and
  * nothing is left. */

@@ -80,12 +80,12 @@ struct writer {
 	uint64_t next_sync_ns; /* when the interval is over; 0: nothing to sync */
 	bool sync_is_late;     /* the last one by the interval found no descriptor */
 
-	/* read by others, relaxed; the text under the list lock */
+	/* read by others, relaxed */
 	struct writer_stats stats;
 	atomic_uint_least64_t queued;
-	atomic_bool checkpoint_again; /* the keeper could not, and nothing has failed for good */
-	struct failure failure;	      /* of all its shards */
-	atomic_bool any_failed;	      /* that, or one of its shards; never cleared */
+	atomic_bool checkpoint_again;		     /* the keeper could not, and nothing has failed for good */
+	struct failure failure;			     /* of all its shards */
+	const struct failure *_Atomic first_failure; /* that, or one of its shards'; NULL: all take writes */
 };
 
 /* Without threads, nothing runs until writer_step. */
@@ -161,11 +161,6 @@ int tail_pin(struct writer *writer, struct segment *segment, struct io_file **re
 int tail_sync(struct writer *writer, struct stream *stream);
 /* Its shard has stopped: it waits for no sync any more, and keeps no descriptor for one. */
 void tail_let_go(struct writer *writer, struct stream *stream);
-/* There was no descriptor for it: nothing was tried, so nothing has failed. */
-static inline bool tail_was_not_tried(int r)
-{
-	return r == -EMFILE || r == -ENFILE;
-}
 /* The names of the stream's active segment and directory. */
 int tail_sync_names(struct writer *writer, struct stream *stream);
 bool tail_names_durable(const struct writer *writer, const struct stream *stream);

@@ -10,8 +10,7 @@
 #include "journal.h"
 #include "spare.h"
 
-/* ---- the manifest -------------------------------------------------------------------------------------------------
- */
+/* ---- the manifest ----------------------------------------------------------------------------------------------- */
 
 /* The engine reads what it needs of it; here every byte counts. */
 int check_manifest(struct check *check, struct error *err)
@@ -43,8 +42,7 @@ int check_manifest(struct check *check, struct error *err)
 	return 0;
 }
 
-/* ---- names --------------------------------------------------------------------------------------------------------
- */
+/* ---- names ------------------------------------------------------------------------------------------------------ */
 
 static void note(struct check *check, const struct stream *stream, const char *dir, const char *name, const char *kind,
 	const char *text)

@@ -64,8 +64,7 @@ static void lost(struct walk *walk, const char *kind, const char *text, uint64_t
 			    .ids_text = "cannot be read"});
 }
 
-/* ---- blocks -------------------------------------------------------------------------------------------------------
- */
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 /* 1, 0 or -ENOMEM. */
 static int block_is_good(struct check *check, const struct block *block, const uint8_t *stored)
@@ -153,8 +152,7 @@ static int check_frame(struct walk *walk, const struct frame *frame)
 	return r;
 }
 
-/* ---- a break ------------------------------------------------------------------------------------------------------
- */
+/* ---- a break ---------------------------------------------------------------------------------------------------- */
 
 /* No frame follows at walk->at. Finds the next one that can: 1; 0: there is none. */
 static int find_next(struct walk *walk, struct frame *ret_frame)
@@ -238,8 +236,7 @@ static int walk_frames(struct walk *walk, bool *ret_whole)
 	return 0;
 }
 
-/* ---- a segment ----------------------------------------------------------------------------------------------------
- */
+/* ---- a segment -------------------------------------------------------------------------------------------------- */
 
 /* 1: it is whole; 0: it is not, and that was told. */
 static int read_header(struct walk *walk)
@@ -404,8 +401,7 @@ static int check_segment(
 	return r == 0 ? 0 : failed(&walk, r, "read", err);
 }
 
-/* ---- all ----------------------------------------------------------------------------------------------------------
- */
+/* ---- all -------------------------------------------------------------------------------------------------------- */
 
 static uint64_t bytes_of_all(const struct check *check)
 {

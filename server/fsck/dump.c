@@ -38,8 +38,7 @@ void dump_damage(struct dump *dump, const char *path, uint64_t offset, const cha
 	json_end(dump->json);
 }
 
-/* ---- what there is ------------------------------------------------------------------------------------------------
- */
+/* ---- what there is ---------------------------------------------------------------------------------------------- */
 
 struct names {
 	char **items;

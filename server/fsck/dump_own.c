@@ -44,8 +44,7 @@ int dump_manifest(struct dump *dump)
 	return 0;
 }
 
-/* ---- the clean stop -----------------------------------------------------------------------------------------------
- */
+/* ---- the clean stop --------------------------------------------------------------------------------------------- */
 
 static void print_recorded(struct dump *dump, const struct stream *stream)
 {
@@ -121,8 +120,7 @@ int dump_clean_stop(struct dump *dump)
 	return 0;
 }
 
-/* ---- journals -----------------------------------------------------------------------------------------------------
- */
+/* ---- journals --------------------------------------------------------------------------------------------------- */
 
 static int op_cb(const struct journal_op *op, void *arg)
 {
@@ -173,8 +171,7 @@ int dump_journal(struct dump *dump, const char *path)
 	return r;
 }
 
-/* ---- checkpoints --------------------------------------------------------------------------------------------------
- */
+/* ---- checkpoints ------------------------------------------------------------------------------------------------ */
 
 static const char *kind_name(enum checkpoint_kind kind)
 {

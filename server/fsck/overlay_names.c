@@ -109,8 +109,7 @@ void names_prune(struct overlay *overlay, struct node *node)
 	}
 }
 
-/* ---- paths --------------------------------------------------------------------------------------------------------
- */
+/* ---- paths ------------------------------------------------------------------------------------------------------ */
 
 static int join(char out[IO_PATH_MAX + 1], const char *dir, const char *name)
 {
@@ -252,8 +251,7 @@ struct node *names_node(struct overlay *overlay, const char *path, const struct 
 	return new_node(overlay, parent, place);
 }
 
-/* ---- changes ------------------------------------------------------------------------------------------------------
- */
+/* ---- changes ---------------------------------------------------------------------------------------------------- */
 
 static void free_gone_children(struct overlay *overlay, struct node *node)
 {
@@ -317,8 +315,7 @@ int names_move(struct overlay *overlay, struct node *node, struct node *gone)
 	return 0;
 }
 
-/* ---- listing ------------------------------------------------------------------------------------------------------
- */
+/* ---- listing ---------------------------------------------------------------------------------------------------- */
 
 struct listing {
 	struct overlay *overlay;

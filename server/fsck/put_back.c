@@ -63,8 +63,7 @@ static bool is_free(const struct put_back *put_back, const struct frame *frame)
 	return false;
 }
 
-/* ---- the new file -------------------------------------------------------------------------------------------------
- */
+/* ---- the new file ----------------------------------------------------------------------------------------------- */
 
 static int write_at_end(struct put_back *put_back, const void *bytes, size_t len)
 {
@@ -164,8 +163,7 @@ static int end_run(struct put_back *put_back)
 	return r;
 }
 
-/* ---- the file that was set aside ----------------------------------------------------------------------------------
- */
+/* ---- the file that was set aside -------------------------------------------------------------------------------- */
 
 static int take_frame(struct put_back *put_back, const struct frame *frame)
 {
@@ -223,8 +221,7 @@ static int from_segment(struct put_back *put_back)
 	return r;
 }
 
-/* ---- a stream -----------------------------------------------------------------------------------------------------
- */
+/* ---- a stream --------------------------------------------------------------------------------------------------- */
 
 struct leftovers {
 	char path[SEGMENT_PATH_MAX + NAMES_FILE_MAX];

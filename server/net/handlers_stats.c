@@ -67,23 +67,31 @@ static void write_server(struct mp_writer *writer, const struct net *net)
 	mp_write_u64(writer, (clock_now_ns() - net->started_ns) / NS_PER_SECOND);
 }
 
+bool net_refusing(const struct net *net, uint32_t writer, char ret_line[NET_REFUSING_MAX])
+{
+	if (engine_writer_failed(net->engine, writer) == NULL)
+		return false;
+	struct writer_stats stats;
+	engine_writer_stats(net->engine, writer, &stats);
+	snprintf(ret_line, NET_REFUSING_MAX,
+		"%" PRIu64 " of the %" PRIu64 " shards of writer-%" PRIu32 " take no writes", stats.failed_shards,
+		stats.shards, writer);
+	return true;
+}
+
 void net_health(const struct net *net, struct health_report *ret_report)
 {
+	char line[NET_REFUSING_MAX];
+	uint32_t writer = 0, writers = engine_writer_count(net->engine);
 	health_report(net->health, ret_report);
-	const char *failed = NULL;
-	for (uint32_t i = 0; i < engine_writer_count(net->engine) && failed == NULL; i++) {
-		failed = engine_writer_failed(net->engine, i);
-		if (failed == NULL)
-			continue;
-		struct writer_stats stats;
-		engine_writer_stats(net->engine, i, &stats);
-		snprintf(ret_report->reason, sizeof(ret_report->reason),
-			"%" PRIu64 " of the %" PRIu64 " shards of writer-%" PRIu32 " take no writes after: %.100s",
-			stats.failed_shards, stats.shards, i, failed);
-	}
-	if (net->stopping && failed == NULL)
+	while (writer < writers && !net_refusing(net, writer, line))
+		writer++;
+	if (writer < writers)
+		snprintf(ret_report->reason, sizeof(ret_report->reason), "%s after: %.120s", line,
+			engine_writer_failed(net->engine, writer));
+	else if (net->stopping)
 		snprintf(ret_report->reason, sizeof(ret_report->reason), "it stops");
-	ret_report->ready = ret_report->ready && failed == NULL && !net->stopping;
+	ret_report->ready = ret_report->ready && writer == writers && !net->stopping;
 }
 
 static void write_health(struct mp_writer *writer, const struct net *net)

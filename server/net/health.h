@@ -10,7 +10,6 @@
  *   slow    a thread that clients wait for is inside of one system call for long: it is told, counted, and not ready;
  *           ending the process would lose time and win nothing
  *   failed  shards take no writes until a restart, and reads go on: not ready; a person has to look at the disk
- * first
  */
 #ifndef IRONWALD_HEALTH_H
 #define IRONWALD_HEALTH_H
@@ -34,7 +33,7 @@ struct health_report {
 	uint64_t disk_waits;	 /* how often a thread was inside of one call for slow_ns, since the start */
 	uint64_t disk_wait_ns;	 /* so long altogether */
 	uint64_t disk_waits_now; /* threads that are */
-	char reason[192];	 /* why it is not ready; empty if it is */
+	char reason[224];	 /* why it is not ready; empty if it is */
 };
 
 /* NULL: out of memory. */

@@ -43,6 +43,10 @@ struct net {
 /* What health_report says, and what else there is to say about being ready. */
 void net_health(const struct net *net, struct health_report *ret_report);
 
+#define NET_REFUSING_MAX 96
+/* How many shards of a writer take no writes, and nothing that only some may read. False: all take them. */
+bool net_refusing(const struct net *net, uint32_t writer, char ret_line[NET_REFUSING_MAX]);
+
 struct read_call; /* of handlers_read.c */
 
 /* Reads of one connection that may begin only once there is room for their answers: iters that were woken. */

@@ -25,7 +25,7 @@ unsigned page_healthz(const struct net *net, struct metrics_text *text)
 unsigned page_readyz(const struct net *net, struct metrics_text *text)
 {
 	struct health_report report, whole;
-	char line[160];
+	char refusing[NET_REFUSING_MAX], line[NET_REFUSING_MAX + 64];
 	health_report(net->health, &report);
 	net_health(net, &whole);
 	if (whole.ready) {
@@ -37,16 +37,11 @@ unsigned page_readyz(const struct net *net, struct metrics_text *text)
 	if (report.reason[0] != '\0')
 		put(text, report.reason);
 	for (uint32_t i = 0; i < engine_writer_count(net->engine); i++) {
-		if (engine_writer_failed(net->engine, i) == NULL)
-			continue;
-		struct writer_stats stats;
-		engine_writer_stats(net->engine, i, &stats);
 		/* What failed has a path, and so the name of a stream. */
-		snprintf(line, sizeof(line),
-			"%" PRIu64 " of the %" PRIu64 " shards of writer-%" PRIu32
-			" take no writes until a restart: see the log",
-			stats.failed_shards, stats.shards, i);
-		put(text, line);
+		if (net_refusing(net, i, refusing)) {
+			snprintf(line, sizeof(line), "%s until a restart: see the log", refusing);
+			put(text, line);
+		}
 	}
 	return STATUS_UNAVAILABLE;
 }

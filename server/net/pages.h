@@ -17,7 +17,8 @@
 unsigned page_metrics(const struct net *net, struct metrics_text *text);
 /* 503: a thread hangs (see health.h), which only a restart ends. That it is answered shows that the loop turns. */
 unsigned page_healthz(const struct net *net, struct metrics_text *text);
-/* 503 with a line for each reason: the server stops, a writer waits for a slow disk, or shards take no writes any more. */
+/* 503 with a line for each reason: the server stops, a writer waits for a slow disk, or shards take no writes any more.
+ */
 unsigned page_readyz(const struct net *net, struct metrics_text *text);
 
 #endif

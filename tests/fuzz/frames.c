@@ -151,8 +151,7 @@ size_t frames_value_bytes(const uint8_t *bytes, size_t len, unsigned max_depth)
 	return walk(bytes, 0, len, max_depth, NULL);
 }
 
-/* ---- making -------------------------------------------------------------------------------------------------------
- */
+/* ---- making ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t some_number(uint64_t *state)
 {
@@ -305,8 +304,7 @@ void frames_write_map(struct buf *out, uint64_t *state, const char *what)
 	buf_free(&pairs);
 }
 
-/* ---- changing -----------------------------------------------------------------------------------------------------
- */
+/* ---- changing --------------------------------------------------------------------------------------------------- */
 
 struct found {
 	size_t at[FRAMES_MAX], len[FRAMES_MAX]; /* with the length's bytes */

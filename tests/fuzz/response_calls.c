@@ -348,8 +348,7 @@ void calls_check(const struct calls *calls)
 		FUZZ_CHECK(calls->ids[i] == 0, "request %zu has no result", i);
 }
 
-/* ---- waiting ------------------------------------------------------------------------------------------------------
- */
+/* ---- waiting ---------------------------------------------------------------------------------------------------- */
 
 static int block_read(struct calls *calls, ironwal *c, size_t which, ironwal_error *error)
 {

@@ -95,8 +95,7 @@ uint64_t fake_engine_ops_held(struct engine *engine)
 	return count;
 }
 
-/* ---- with the lock held --------------------------------------------------------------------------------------------
- */
+/* ---- with the lock held ----------------------------------------------------------------------------------------- */
 
 static struct stream *find(struct engine *engine, const char *name, size_t len)
 {
@@ -181,8 +180,7 @@ void fake_engine_hold(struct engine *engine, bool hold)
 	complete(engine);
 }
 
-/* ---- engine.h ------------------------------------------------------------------------------------------------------
- */
+/* ---- engine.h --------------------------------------------------------------------------------------------------- */
 
 static void hold(struct engine *engine, struct op *op)
 {

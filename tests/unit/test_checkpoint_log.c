@@ -147,8 +147,7 @@ static void flip(struct fixture *f, uint64_t offset)
 	cr_assert(sim_flip_bit(f->io, CHECKPOINT_PATH, offset, 3) == 0);
 }
 
-/* ---- bytes ---------------------------------------------------------------------------------------------------------
- */
+/* ---- bytes ------------------------------------------------------------------------------------------------------ */
 
 /* Written down by hand from the picture in checkpoint_format.h: later versions must read it. */
 Test(checkpoint_log, the_bytes_are_those_of_the_picture)
@@ -194,8 +193,7 @@ Test(checkpoint_log, the_bytes_are_those_of_the_picture)
 	}
 }
 
-/* ---- what is kept --------------------------------------------------------------------------------------------------
- */
+/* ---- what is kept ----------------------------------------------------------------------------------------------- */
 
 Test(checkpoint_log, what_was_created_is_found_also_after_a_restart)
 {
@@ -307,8 +305,7 @@ Test(checkpoint_log, a_group_is_one_write_and_one_sync)
 	end(&f);
 }
 
-/* ---- damage --------------------------------------------------------------------------------------------------------
- */
+/* ---- damage ----------------------------------------------------------------------------------------------------- */
 
 /* Every byte of a log in which each record has one sector, and of one in which it has several. */
 Test(checkpoint_log, damage_costs_one_checkpoint_and_is_told)
@@ -504,8 +501,7 @@ Test(checkpoint_log, a_log_of_another_number_of_shards_answers_with_both_numbers
 	end(&f);
 }
 
-/* ---- torn ends -----------------------------------------------------------------------------------------------------
- */
+/* ---- torn ends -------------------------------------------------------------------------------------------------- */
 
 /* Whatever of the last write reached the disk: before it all is there, of it each record is there whole or not at all,
  * and there is nothing that speaks of damage. */
@@ -596,8 +592,7 @@ Test(checkpoint_log, a_torn_record_costs_only_itself)
 	}
 }
 
-/* ---- failures ------------------------------------------------------------------------------------------------------
- */
+/* ---- failures --------------------------------------------------------------------------------------------------- */
 
 Test(checkpoint_log, a_full_disk_refuses_and_more_room_mends_it)
 {
@@ -693,8 +688,7 @@ Test(checkpoint_log, a_compaction_that_fails_costs_nothing)
 		}
 }
 
-/* ---- compaction ----------------------------------------------------------------------------------------------------
- */
+/* ---- compaction ------------------------------------------------------------------------------------------------- */
 
 Test(checkpoint_log, compaction_keeps_the_newest_and_what_comes_meanwhile)
 {

@@ -140,8 +140,7 @@ DESCRIPTORS_TEST(in_truncations_and_syncs)
 	fail_each(add_to_many, truncate_and_sync, SYNC_ASYNC);
 }
 
-/* ---- the keeper waits by the clock that does not jump --------------------------------------------------------------
- */
+/* ---- the keeper waits by the clock that does not jump ----------------------------------------------------------- */
 
 int __real_clock_gettime(clockid_t clock, struct timespec *time);
 int __wrap_clock_gettime(clockid_t clock, struct timespec *time);

@@ -190,8 +190,7 @@ Test(engine_journal, one_of_many_grows_less)
 	sim_free(io);
 }
 
-/* ---- a record that is whole, and says what no writer says ----------------------------------------------------------
- */
+/* ---- a record that is whole, and says what no writer says ------------------------------------------------------- */
 
 #define SEGMENT_A "a/00000000000000000000.wal"
 #define HEADER_A 56u /* of a segment of stream "a" */

@@ -15,8 +15,7 @@
 #include "sim_files.h"
 #include "verify.h"
 
-/* ---- all that a disk holds, as text ---------------------------------------------------------------------------------
- */
+/* ---- all that a disk holds, as text ----------------------------------------------------------------------------- */
 
 struct names {
 	char items[256][256];

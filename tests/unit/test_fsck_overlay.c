@@ -20,8 +20,7 @@ static void same(struct io *left, struct io *right, uint64_t seed, unsigned at)
 	free(b);
 }
 
-/* ---- a random life --------------------------------------------------------------------------------------------------
- */
+/* ---- a random life ---------------------------------------------------------------------------------------------- */
 
 static uint64_t chance_state;
 
@@ -183,8 +182,7 @@ Test(fsck_overlay, lives_as_a_disk_does_and_changes_nothing_below)
 	}
 }
 
-/* ---- what it keeps
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- what it keeps ---------------------------------------------------------------------------------------------- */
 
 Test(fsck_overlay, keeps_nothing_of_what_is_as_it_was)
 {

@@ -262,8 +262,7 @@ VERIFY_TEST(a_segment_of_elsewhere_does_not_fit)
 	cr_assert(seen_find(&seen, "frame", 0) < 0);
 }
 
-/* ---- block by block: entries beyond one block, compressed
- * ------------------------------------------------------------ */
+/* ---- block by block: entries beyond one block, compressed ------------------------------------------------------- */
 
 VERIFY_TEST(a_block_that_does_not_unpack_is_damage_though_its_checksum_is_right)
 {
@@ -335,8 +334,7 @@ VERIFY_TEST(more_streams_than_a_start_looks_at)
 	expect("missing_segment", "s4000/00000000000000000000.wal", UINT64_MAX, 0, 2);
 }
 
-/* ---- the index ------------------------------------------------------------------------------------------------------
- */
+/* ---- the index -------------------------------------------------------------------------------------------------- */
 
 static void make_indexed(void)
 {
@@ -384,8 +382,7 @@ VERIFY_TEST(an_index_point_that_lies_is_damage_and_what_is_lost_of_one_is_not)
 	expect_status(STATUS_CLEAN, "no index");
 }
 
-/* ---- checkpoints ----------------------------------------------------------------------------------------------------
- */
+/* ---- checkpoints ------------------------------------------------------------------------------------------------ */
 
 static void create_checkpoint(const char *id)
 {
@@ -453,8 +450,7 @@ VERIFY_TEST(a_torn_end_of_the_checkpoint_log_is_status_1)
 	expect("torn_checkpoint", "ironwald.checkpoints", 512 * 6, 0, 0);
 }
 
-/* ---- directories
- * ------------------------------------------------------------------------------------------------------ */
+/* ---- directories ------------------------------------------------------------------------------------------------ */
 
 static int hashed_cb(const char *name, bool is_dir, void *arg)
 {
@@ -508,8 +504,7 @@ VERIFY_TEST(what_is_no_data_directory_and_what_has_lost_its_manifest)
 	expect("manifest", "ironwald.manifest", UINT64_MAX, 0, 0);
 }
 
-/* ---- every bit
- * -------------------------------------------------------------------------------------------------------- */
+/* ---- every bit -------------------------------------------------------------------------------------------------- */
 
 /* Whether a flip at this place does no harm, and cannot be seen: see the list in tests/README.md. */
 typedef bool (*harmless_cb)(uint64_t offset);

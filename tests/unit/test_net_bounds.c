@@ -21,8 +21,7 @@
 
 TestSuite(net_bounds, .init = set_up, .fini = tear_down, .timeout = 60);
 
-/* ---- bounds --------------------------------------------------------------------------------------------------------
- */
+/* ---- bounds ----------------------------------------------------------------------------------------------------- */
 
 /* Sends what can be sent within a while; returns how much. */
 static size_t send_until_stuck(struct client *client, const uint8_t *bytes, size_t len)
@@ -401,8 +400,7 @@ Test(net_bounds, idle_connections_are_closed)
 	client_close(&waiting);
 }
 
-/* ---- listening and stopping ----------------------------------------------------------------------------------------
- */
+/* ---- listening and stopping ------------------------------------------------------------------------------------- */
 
 Test(net_bounds, graceful_stop)
 {

@@ -7,8 +7,7 @@
 #include "blocks.h"
 #include "conn_impl.h"
 
-/* ---- blocks -------------------------------------------------------------------------------------------------------
- */
+/* ---- blocks ----------------------------------------------------------------------------------------------------- */
 
 #define MANY (BLOCKS_KEPT_BYTES / BLOCK_STEP_BYTES + 100)
 
@@ -61,8 +60,7 @@ Test(blocks, what_is_kept_is_bounded_and_follows_what_is_asked_for)
 	cr_assert(blocks.kept_bytes == 0);
 }
 
-/* ---- output of connections ----------------------------------------------------------------------------------------
- */
+/* ---- output of connections -------------------------------------------------------------------------------------- */
 
 /* A transport that takes all that it is given. */
 struct sink {

@@ -13,8 +13,7 @@
 
 TestSuite(net_server, .init = set_up, .fini = tear_down, .timeout = 60);
 
-/* ---- hello and the ends of connections -----------------------------------------------------------------------------
- */
+/* ---- hello and the ends of connections -------------------------------------------------------------------------- */
 
 Test(net_server, hello_then_pipelined_requests)
 {
@@ -166,8 +165,7 @@ Test(net_server, over_max_connections_is_busy)
 	client_close(&first);
 }
 
-/* ---- requests ------------------------------------------------------------------------------------------------------
- */
+/* ---- requests --------------------------------------------------------------------------------------------------- */
 
 Test(net_server, entries_of_all_sizes_come_back)
 {
@@ -326,12 +324,12 @@ Test(net_server, a_writer_that_failed_is_not_ready)
 	cr_assert(ready && reason[0] == '\0', "%s", reason);
 	fake_engine_fail(engine, "sync of s: EIO");
 	health_of(&client, &ready, reason);
-	cr_assert(!ready && strcmp(reason, "3 of the 4 shards of writer-0 take no writes after: sync of s: EIO") == 0, "%s", reason);
+	cr_assert(!ready && strcmp(reason, "3 of the 4 shards of writer-0 take no writes after: sync of s: EIO") == 0,
+		"%s", reason);
 	client_close(&client);
 }
 
-/* ---- waiting -------------------------------------------------------------------------------------------------------
- */
+/* ---- waiting ---------------------------------------------------------------------------------------------------- */
 
 Test(net_server, waiting_iters)
 {
@@ -368,8 +366,7 @@ Test(net_server, waiting_iters)
 	client_close(&writer);
 }
 
-/* ---- what it says about itself -------------------------------------------------------------------------------------
- */
+/* ---- what it says about itself ---------------------------------------------------------------------------------- */
 
 static bool holds_one(void *arg)
 {
