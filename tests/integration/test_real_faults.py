@@ -142,7 +142,7 @@ def test_daemon_stopped_under_load():
 def test_daemon_stopped_longer_than_its_timeouts():
     """It was the daemon that did nothing: no client that waits in good order is closed for it."""
     size, count = 100000, 200
-    with directory() as place, Daemon(place, "--write-timeout=1s", tcp=False) as daemon:
+    with directory() as place, Daemon(place, "--write-timeout=3s", tcp=False) as daemon:
         with daemon.client() as writer:
             for msgid in [writer.send("append", stream="s", entry=b"%06d" % i + b"." * size) for i in range(count)]:
                 writer.wait(msgid)
@@ -157,7 +157,7 @@ def test_daemon_stopped_longer_than_its_timeouts():
             until(lambda: select.select([reader.socket], [], [], 0)[0], "answers are on their way")
             time.sleep(0.6)  # some ticks of the daemon's, so that both are what a timeout would be about
             with stopped(daemon.process.pid):
-                time.sleep(2.5)  # longer than the timeouts
+                time.sleep(4.5)  # longer than the timeouts
             for first, msgid in zip(range(0, count, 20), asked):
                 same(reader.wait(msgid)["first"], first, "an answer that was pending")
             sender.socket.sendall(half[size // 2 :])

@@ -622,12 +622,12 @@ class WithFakeServer(unittest.TestCase):
 
     def test_no_answer_in_time(self):
         server = FakeServer(lambda server, connection, number, msgid, params: None)
-        err = run("--timeout", "0.2", "append", "s", "x", connect=server.address, expect=CONNECTION)[1]
+        err = run("--timeout", "1", "append", "s", "x", connect=server.address, expect=CONNECTION)[1]
         self.assertIn("Timeout", err)
         self.assertIn("it may have been written", err)
         server.join(60)
         server = FakeServer(lambda server, connection, number, msgid, params: None)
-        err = run("--timeout", "0.2", "append", "--lines", "s", connect=server.address, stdin=b"a\nb\n",
+        err = run("--timeout", "1", "append", "--lines", "s", connect=server.address, stdin=b"a\nb\n",
                   expect=CONNECTION)[1]
         self.assertIn("lines 1 to 2 may be written or not, nothing is written from line 3 on", err)
         server.join(60)
@@ -639,12 +639,12 @@ class WithFakeServer(unittest.TestCase):
         def plan(server, connection, number, msgid, params):
             late.append((msgid, params))
             if number == 1:
-                time.sleep(0.5)
+                time.sleep(1.5)
                 for one in late:
                     server.acknowledge(connection, *one)
 
         server = FakeServer(plan)
-        err = run("--timeout", "0.3", "append", "--lines", "--file", self.file.name, "s", connect=server.address,
+        err = run("--timeout", "1", "append", "--lines", "--file", self.file.name, "s", connect=server.address,
                   expect=CONNECTION)[1]
         self.assertIn("Timeout", err)
         self.assertIn("lines 1 to 65536 may be written or not, nothing is written from line 65537 on", err)
@@ -659,11 +659,11 @@ class WithFakeServer(unittest.TestCase):
                 server.acknowledge(connection, msgid, params)
                 return None
             held.set()
-            time.sleep(0.6)
+            time.sleep(1.5)
             server.acknowledge(connection, msgid, params)
 
         server = FakeServer(plan)
-        with subprocess.Popen([IRONWAL, "--connect", server.address, "--timeout", "0.4", "append", "--lines", "s"],
+        with subprocess.Popen([IRONWAL, "--connect", server.address, "--timeout", "1", "append", "--lines", "s"],
                               stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as tool:
             tool.stdin.write(b"a\n")
             tool.stdin.flush()

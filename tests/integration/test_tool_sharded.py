@@ -371,13 +371,13 @@ class WithoutDaemon(unittest.TestCase):
 
     def test_no_answer_in_time(self):
         for args in (["checkpoint", "create", "x"], ["prune", "x"], ["checkpoint", "compact", "--keep", "1"]):
-            err = self.answered(None, "--timeout", "0.2", *args, expect=CONNECTION)[1]
+            err = self.answered(None, "--timeout", "1", *args, expect=CONNECTION)[1]
             self.assertIn("it may have been written: it is safe to repeat it", err)
-            err = json.loads(self.answered(None, "--json", "--timeout", "0.2", *args, expect=CONNECTION)[1])
+            err = json.loads(self.answered(None, "--json", "--timeout", "1", *args, expect=CONNECTION)[1])
             self.assertEqual((err["fate"], err["retriable"]), ("unknown", True))
-        err = self.answered(None, "--timeout", "0.2", "shard", "append", "k", "v", expect=CONNECTION)[1]
+        err = self.answered(None, "--timeout", "1", "shard", "append", "k", "v", expect=CONNECTION)[1]
         self.assertIn("it may have been written: look before you repeat it", err)
-        err = self.answered(None, "--timeout", "0.2", "checkpoint", "latest", expect=CONNECTION)[1]
+        err = self.answered(None, "--timeout", "1", "checkpoint", "latest", expect=CONNECTION)[1]
         self.assertNotIn("written", err)
 
 
