@@ -14,7 +14,9 @@
 #include "log.h"
 #include "names.h"
 
-/* And twice what creations have added meanwhile: they cannot run ahead for ever. */
+/* More replaced records than this, and than live ones, are not left lying about. */
+#define STALE_RECORDS 8192u
+/* A piece of a compaction; and twice what creations have added meanwhile: they cannot run ahead for ever. */
 #define PIECE_BYTES (2u << 20)
 
 struct compaction {
@@ -201,8 +203,7 @@ static bool finish(struct checkpoint_log *log, struct checkpoint_op *op)
 		return io_may_pass(r) ? fail(log, op, r, "compact the checkpoint log into")
 				      : stop(log, op, r, "renaming the compacted");
 	take_over(log, op);
-	r = io->ops->sync_dir(io, "");
-	log->root_errno = -r;
+	r = checkpoint_log_sync_name(log);
 	return r == 0 || stop(log, op, r, "sync of the directory with the compacted");
 }
 
@@ -220,4 +221,10 @@ bool checkpoint_log_compact(struct checkpoint_log *log, struct checkpoint_op *op
 	if (r != 0)
 		return fail(log, op, r, "compact the checkpoint log into");
 	return log->compaction->next == log->index.count && finish(log, op);
+}
+
+bool checkpoint_log_is_stale(const struct checkpoint_log *log)
+{
+	uint32_t replaced = log->index.count - log->index.live - log->index.unknown;
+	return replaced > STALE_RECORDS && replaced > log->index.live && log->failed_errno == 0;
 }

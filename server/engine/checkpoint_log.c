@@ -16,8 +16,6 @@
 #define KEEP_BUFFER (1u << 20)
 /* A list looks at so many records before others have their turn. */
 #define LIST_PIECE 512u
-/* More replaced records than this, and than live ones, are not left lying about. */
-#define STALE_RECORDS 8192u
 
 /* ---- errors ----------------------------------------------------------------------------------------------------- */
 
@@ -42,6 +40,8 @@ static void fail_damage(struct checkpoint_op *op, uint64_t offset, const char *r
 
 void checkpoint_log_fail(struct checkpoint_log *log, int os_errno, const char *what)
 {
+	if (log->failed_errno != 0)
+		return; /* the first reason stays */
 	pthread_mutex_lock(&log->lock);
 	snprintf(
 		log->stats.failed_reason, sizeof(log->stats.failed_reason), "%s: %s", what, error_errno_name(os_errno));
@@ -357,6 +357,17 @@ bool checkpoint_log_list(struct checkpoint_log *log, struct checkpoint_op *op)
 
 /* ---- creating --------------------------------------------------------------------------------------------------- */
 
+int checkpoint_log_sync_name(struct checkpoint_log *log)
+{
+	int r = log->io->ops->sync_dir(log->io, "");
+	if (r != 0) {
+		/* Not even if it says that there is no room may it be tried again. */
+		log->root_errno = -r;
+		checkpoint_log_fail(log, -r, "sync of the directory");
+	}
+	return r;
+}
+
 static int make_file(struct checkpoint_log *log)
 {
 	struct io *io = log->io;
@@ -367,7 +378,9 @@ static int make_file(struct checkpoint_log *log)
 		return r;
 	header.salt |= header.salt == 0;
 	checkpoint_file_encode(&header, bytes);
-	r = io_replace_file(io, CHECKPOINT_PATH, CHECKPOINT_NEW, bytes, sizeof(bytes));
+	r = io_put_file(io, CHECKPOINT_PATH, CHECKPOINT_NEW, bytes, sizeof(bytes));
+	if (r == 0)
+		r = checkpoint_log_sync_name(log);
 	if (r == 0)
 		r = io->ops->open(io, CHECKPOINT_PATH, IO_READ | IO_WRITE, &log->file);
 	if (r != 0)
@@ -579,10 +592,4 @@ int checkpoint_log_mark_end(struct checkpoint_log *log, struct error *err)
 	if (r == 0)
 		log->end += CHECKPOINT_SECTOR;
 	return 0;
-}
-
-bool checkpoint_log_is_stale(const struct checkpoint_log *log)
-{
-	uint32_t replaced = log->index.count - log->index.live - log->index.unknown;
-	return replaced > STALE_RECORDS && replaced > log->index.live && log->failed_errno == 0;
 }

@@ -74,6 +74,8 @@ int checkpoint_log_read(struct checkpoint_log *log, const struct checkpoint_entr
 int checkpoint_log_read_whole(struct checkpoint_log *log, const struct checkpoint_entry *entry,
 	struct checkpoint_record *ret_record, const char **ret_reason);
 void checkpoint_log_fail(struct checkpoint_log *log, int os_errno, const char *what);
+/* Makes the file's name durable, or stops the log, and says so in root_errno. */
+int checkpoint_log_sync_name(struct checkpoint_log *log);
 void checkpoint_log_sync_done(struct checkpoint_log *log, uint64_t begin_ns);
 /* Counts that others read follow the index and the end. */
 void checkpoint_log_publish(struct checkpoint_log *log);

@@ -53,6 +53,20 @@ static void own_done(struct checkpointer *checkpointer)
 	checkpointer->own_is_slow = false;
 }
 
+/* The log counts on the data directory, as the writers do. Where a sync of that has failed, for anyone, no later one
+ * means anything; and whoever is told of it is the only one. */
+static void before_a_change(struct checkpointer *checkpointer)
+{
+	if (atomic_load(&checkpointer->engine->all_failed))
+		checkpoint_log_fail(checkpointer->log, EIO, "a sync of the data directory, or of everything,");
+}
+
+static void after_a_change(struct checkpointer *checkpointer)
+{
+	if (checkpointer->log->root_errno != 0)
+		writer_fail_all(checkpointer->engine, checkpointer->log->root_errno, "sync of", "the data directory");
+}
+
 /* The creations at the front, as many as one write takes; *ops is what is behind them. */
 static void create_group(struct checkpointer *checkpointer, struct op **ops)
 {
@@ -66,7 +80,9 @@ static void create_group(struct checkpointer *checkpointer, struct op **ops)
 	}
 	*ops = last->next;
 	last->next = NULL;
+	before_a_change(checkpointer);
 	checkpoint_log_create(checkpointer->log, of(first));
+	after_a_change(checkpointer);
 	compact_stale(checkpointer);
 	engine_complete(checkpointer->engine, first, last);
 }
@@ -92,16 +108,11 @@ static void begin_all(struct checkpointer *checkpointer, struct op *ops)
 	}
 }
 
-/* The data directory is synced for it. Whoever is told that this failed is the only one: then nobody can trust it. */
 static bool compact(struct checkpointer *checkpointer, struct checkpoint_op *op)
 {
-	struct engine *engine = checkpointer->engine;
-	struct checkpoint_log *log = checkpointer->log;
-	if (atomic_load(&engine->all_failed) && log->failed_errno == 0)
-		checkpoint_log_fail(log, EIO, "a sync of the data directory, or of everything,");
-	bool done = checkpoint_log_compact(log, op);
-	if (log->root_errno != 0)
-		writer_fail_all(engine, log->root_errno, "sync of", "the data directory");
+	before_a_change(checkpointer);
+	bool done = checkpoint_log_compact(checkpointer->log, op);
+	after_a_change(checkpointer);
 	return done;
 }
 

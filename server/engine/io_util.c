@@ -11,7 +11,7 @@ int io_write_zeros(struct io *io, struct io_file *file, uint64_t from, uint64_t 
 	return r;
 }
 
-int io_replace_file(struct io *io, const char *path, const char *new_path, const void *bytes, size_t len)
+int io_put_file(struct io *io, const char *path, const char *new_path, const void *bytes, size_t len)
 {
 	struct io_file *file;
 	int r = io->ops->open(io, new_path, IO_WRITE | IO_CREATE, &file);
@@ -24,9 +24,11 @@ int io_replace_file(struct io *io, const char *path, const char *new_path, const
 	if (r == 0)
 		r = io->ops->sync(file);
 	io->ops->close(file);
-	if (r == 0)
-		r = io->ops->rename(io, new_path, path);
-	if (r == 0)
-		r = io->ops->sync_dir(io, "");
-	return r;
+	return r == 0 ? io->ops->rename(io, new_path, path) : r;
+}
+
+int io_replace_file(struct io *io, const char *path, const char *new_path, const void *bytes, size_t len)
+{
+	int r = io_put_file(io, path, new_path, bytes, len);
+	return r == 0 ? io->ops->sync_dir(io, "") : r;
 }

@@ -466,10 +466,10 @@ bool world_close(struct world *world, struct error *err)
 	world_settle(world);
 	int r = engine_close(world->engine, err);
 	world->engine = NULL;
+	sim_process_died(world->io);
 	if (r != 0) {
 		if (!world_may_fail(world))
 			world_fail(world, "a clean stop failed: %s", err->message);
-		sim_process_died(world->io);
 		return false;
 	}
 	for (unsigned i = 0; i < world->stream_count; i++)

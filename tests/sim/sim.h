@@ -15,6 +15,7 @@
  *     What lies in a directory whose own name is lost is lost with it.
  * A sync that fails (sim_fail_at) behaves as Linux does: the pages read well but are clean, so no later sync writes
  * them; they are lost at the next power cut unless they are written again. The next sync_all reports the error once.
+ * Nor does a later sync make any change of a name durable in a directory whose sync has failed, until the process ends.
  */
 #ifndef IRONWALD_SIM_H
 #define IRONWALD_SIM_H

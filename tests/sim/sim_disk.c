@@ -440,6 +440,8 @@ static int sim_sync_dir(struct io *io, const char *path)
 	const int rc = find_dir(sim, path, &dir);
 	const struct verdict verdict = sim_judge(sim, SIM_SYNC_DIR, true);
 
+	if (verdict.fault && rc == 0 && !io_no_descriptor(verdict.rc))
+		tree_sync_dir_failed(dir);
 	if (verdict.rc < 0)
 		return verdict.rc;
 	if (rc < 0)
@@ -467,6 +469,7 @@ static int sim_sync_all(struct io *io)
 	if (verdict.fault) {
 		for (struct inode *inode = sim->dirty; inode; inode = inode->dirty_next)
 			inode_sync_failed(inode);
+		tree_sync_all_failed(sim);
 	}
 	if (verdict.rc < 0)
 		return verdict.rc;

@@ -63,6 +63,7 @@ struct inode {
 	struct entry **buckets;
 	size_t bucket_count, entry_count, names_now;
 	uint64_t sync_mark;
+	uint64_t stuck_in; /* the process of which a sync of it failed: none of its names gets to the disk any more */
 };
 
 #define PAGE_RESERVED ((struct page *)1)
@@ -122,6 +123,7 @@ struct sim {
 	struct inode *dirty;
 	struct change *changes, **changes_end;
 	uint64_t sync_marks;
+	uint64_t process;      /* the first is 1 */
 	bool write_back_error; /* to be reported by the next sync_all */
 
 	struct io_file *files;
@@ -200,6 +202,8 @@ void tree_remove(struct sim *sim, struct entry *entry);
 void tree_rename(struct sim *sim, struct entry *from, struct entry *to);
 void tree_sync_dir(struct sim *sim, struct inode *dir);
 void tree_sync_all(struct sim *sim);
+void tree_sync_dir_failed(struct inode *dir);
+void tree_sync_all_failed(struct sim *sim);
 int tree_list(struct inode *dir, io_list_cb cb, void *arg);
 void tree_survive(struct sim *sim, enum sim_power_mode mode);
 void tree_free_entries(struct inode *dir);

@@ -18,6 +18,7 @@ struct io *sim_new(uint64_t seed)
 	sim->chance.state = seed * 2;
 	sim->entropy.state = ~seed;
 	sim->changes_end = &sim->changes;
+	sim->process = 1;
 	sim->root = inode_new(sim, true);
 	sim->monotonic = MONOTONIC_AT_BOOT;
 	sim->wall_offset = WALL_AT_BIRTH;
@@ -47,6 +48,7 @@ void sim_process_died(struct io *io)
 	sim_kill_handles(sim);
 	/* The failed sync has told of its error; who opens the disk anew hears nothing of it. */
 	sim->write_back_error = false;
+	sim->process++;
 }
 
 void sim_set_choices(struct io *io, uint64_t bits)

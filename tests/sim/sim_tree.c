@@ -309,6 +309,11 @@ static bool mark_more(struct sim *sim, uint64_t mark, bool *ret_all)
 	return more;
 }
 
+static bool is_stuck(const struct entry *entry)
+{
+	return entry && entry->dir->stuck_in == entry->dir->sim->process;
+}
+
 static void apply_marked(struct sim *sim, uint64_t mark, bool all)
 {
 	struct change **link = &sim->changes, *done = NULL;
@@ -316,7 +321,8 @@ static void apply_marked(struct sim *sim, uint64_t mark, bool all)
 	while (*link) {
 		struct change *change = *link;
 
-		if (!all && !is_marked(change->from, mark) && !is_marked(change->to, mark)) {
+		if ((!all && !is_marked(change->from, mark) && !is_marked(change->to, mark)) ||
+			is_stuck(change->from) || is_stuck(change->to)) {
 			link = &change->next;
 			continue;
 		}
@@ -353,6 +359,21 @@ void tree_sync_dir(struct sim *sim, struct inode *dir)
 void tree_sync_all(struct sim *sim)
 {
 	apply_marked(sim, 0, true);
+}
+
+void tree_sync_dir_failed(struct inode *dir)
+{
+	dir->stuck_in = dir->sim->process;
+}
+
+void tree_sync_all_failed(struct sim *sim)
+{
+	for (struct change *change = sim->changes; change; change = change->next) {
+		if (change->from)
+			tree_sync_dir_failed(change->from->dir);
+		if (change->to)
+			tree_sync_dir_failed(change->to->dir);
+	}
 }
 
 /* ---- listing ---------------------------------------------------------------------------------------------------- */

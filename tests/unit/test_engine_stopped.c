@@ -140,6 +140,44 @@ STOPPED_TEST(the_data_directory_is_everybodys)
 	}
 }
 
+/* The file of checkpoints is made with the first. That its directory's sync finds no room is no reason to try again. */
+static void make_the_first_checkpoint(int os_errno)
+{
+	fixture_open(&f);
+	cr_assert(fixture_add(&f, "shard_00", 0) == 0 && fixture_add(&f, "shard_01", 0) == 0);
+	sim_fail_at(f.io, 1, os_errno, SIM_BIT(SIM_SYNC_DIR));
+	cr_assert(checkpoint(OP_CREATE_CHECKPOINT, "a") == ERR_IO && sim_faults_fired(f.io) == 1);
+	uint64_t syncs = sim_count(f.io, SIM_SYNC_DIR);
+	cr_assert(checkpoint(OP_CREATE_CHECKPOINT, "b") == ERR_IO);
+	cr_assert(add("shard_00", 1, 100).error.outcome == OUTCOME_NONE);
+	cr_assert(fixture_writer(&f, 0).failed && fixture_writer(&f, 1).failed);
+	cr_assert(sim_count(f.io, SIM_SYNC_DIR) == syncs);
+	fixture_power_cut(&f, SIM_LOSE_ALL);
+	fixture_open(&f);
+	cr_assert(fixture_info(&f, "shard_00").end == 1 && fixture_info(&f, "shard_01").end == 1);
+	cr_assert(checkpoint(OP_CREATE_CHECKPOINT, "c") == ERR_NONE);
+}
+
+STOPPED_TEST(the_data_directory_fails_with_the_first_checkpoint)
+{
+	make_the_first_checkpoint(EIO);
+}
+
+STOPPED_TEST(the_data_directory_finds_no_room_with_the_first_checkpoint)
+{
+	make_the_first_checkpoint(ENOSPC);
+}
+
+/* It is a writer who was told. */
+STOPPED_TEST(no_first_checkpoint_in_a_data_directory_that_has_failed)
+{
+	fixture_open(&f);
+	sim_fail_at(f.io, 2, EIO, SIM_BIT(SIM_SYNC_DIR)); /* behind that of the stream's own */
+	cr_assert(add("fresh", 0, 100).code == ERR_NONE && add("fresh", 1, 100).code == ERR_IO);
+	uint64_t syncs = sim_count(f.io, SIM_SYNC_DIR);
+	cr_assert(checkpoint(OP_CREATE_CHECKPOINT, "a") == ERR_IO && sim_count(f.io, SIM_SYNC_DIR) == syncs);
+}
+
 /* Names that a stopped shard refuses take no place among those that there may be. */
 STOPPED_TEST(refused_names_are_forgotten)
 {

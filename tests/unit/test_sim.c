@@ -280,15 +280,52 @@ Test(sim, a_failed_sync_is_heard_once_by_sync_all)
 	sim_free(io);
 }
 
-Test(sim, a_failed_directory_sync_makes_nothing_durable)
+/* "d" is there, "f" and "d/g" are not durable, and a sync of "" has failed. */
+static struct io *with_a_failed_sync(int os_errno, enum sim_kind kind)
 {
 	struct io *io = sim_new(8);
 
+	cr_assert(io->ops->mkdir(io, "d") == 0 && io->ops->sync_dir(io, "") == 0);
 	make_file(io, "f", "abc", false);
-	sim_fail_at(io, 1, EIO, SIM_BIT(SIM_SYNC_DIR));
-	cr_assert(io->ops->sync_dir(io, "") == -EIO);
+	sim_fail_at(io, 1, os_errno, SIM_BIT(kind));
+	cr_assert((kind == SIM_SYNC_DIR ? io->ops->sync_dir(io, "") : io->ops->sync_all(io)) == -os_errno);
+	make_file(io, "d/g", "abc", false);
+	return io;
+}
+
+Test(sim, a_failed_directory_sync_makes_nothing_durable)
+{
+	struct io *io = with_a_failed_sync(EIO, SIM_SYNC_DIR);
+
+	cr_assert(io->ops->sync_dir(io, "") == 0 && io->ops->sync_all(io) == 0, "and no later one");
 	sim_power_on(io, SIM_LOSE_ALL);
 	cr_assert(sim_file_size(io, "f") == -ENOENT);
+	cr_assert(sim_file_size(io, "d/g") == 3, "what is in another directory");
+	make_file(io, "f", "abcd", false);
+	cr_assert(io->ops->sync_dir(io, "") == 0, "the next process has nothing to do with it");
+	sim_power_on(io, SIM_LOSE_ALL);
+	cr_assert(sim_file_size(io, "f") >= 0);
+	sim_free(io);
+}
+
+Test(sim, a_failed_sync_of_all_makes_no_name_durable)
+{
+	struct io *io = with_a_failed_sync(EIO, SIM_SYNC_ALL);
+
+	cr_assert(io->ops->sync_dir(io, "") == 0 && io->ops->sync_dir(io, "d") == 0);
+	sim_power_on(io, SIM_LOSE_ALL);
+	cr_assert(sim_file_size(io, "f") == -ENOENT);
+	cr_assert(sim_file_size(io, "d/g") >= 0, "what was not there then");
+	sim_free(io);
+}
+
+Test(sim, a_directory_sync_without_a_descriptor_was_none)
+{
+	struct io *io = with_a_failed_sync(EMFILE, SIM_SYNC_DIR);
+
+	cr_assert(io->ops->sync_dir(io, "") == 0);
+	sim_power_on(io, SIM_LOSE_ALL);
+	cr_assert(sim_file_size(io, "f") >= 0);
 	sim_free(io);
 }
 
