@@ -348,7 +348,7 @@ static void on_stopping(void *arg)
 static void on_beat(const struct health_report *report, bool stopping, void *arg)
 {
 	struct daemon *daemon = arg;
-	char status[200];
+	char status[256];
 
 	if (report->alive)
 		supervisor_alive();

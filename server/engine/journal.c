@@ -13,8 +13,10 @@
 #define RECORD_HEADER 64u
 #define OP_HEADER 32u
 #define PREFIX "ironwald.journal-"
-/* A half that is full sooner makes the next ones larger: as large as would take so long. */
-#define BUSY_NS UINT64_C(1000000000)
+/* What is written in so long is to fit into a half, */
+#define BUSY_NS UINT64_C(2000000000)
+/* and what was meant to last that long is ended behind this: a burst is over. */
+#define QUIET_NS (4 * BUSY_NS)
 
 static const char record_magic[4] = "IWJR";
 
@@ -31,7 +33,7 @@ struct journal {
 	unsigned current; /* generation n is in half (n - 1) % 2 */
 	uint64_t epoch, last_generation, seq, synced_seq;
 	uint64_t switched_ns, wanted; /* so much is to be in a half before the next switch */
-	uint64_t most;		      /* that it may be */
+	uint64_t most, hard;	      /* that it may be; that a file may be */
 	struct buf record;
 	uint32_t op_count;
 	atomic_uint_least64_t checkpointed;
@@ -88,6 +90,7 @@ int journal_open(struct io *io, uint32_t writer, uint32_t writers, struct journa
 	journal->wanted = JOURNAL_SOFT_BYTES;
 	uint32_t share = JOURNAL_BUSY_BYTES / writers;
 	journal->most = share < JOURNAL_BUSY_MIN ? JOURNAL_BUSY_MIN : share;
+	journal->hard = 2 * journal->most;
 	atomic_init(&journal->checkpointed, 0);
 	int r = io->ops->random(io, &journal->epoch, sizeof(journal->epoch));
 	for (unsigned i = 0; i < 2 && r == 0; i++) {
@@ -163,35 +166,51 @@ uint64_t journal_record_bytes(const struct journal *journal)
 	return align_up(journal->record.len, JOURNAL_ALIGN);
 }
 
+static bool is_due(const struct journal *journal, uint64_t end)
+{
+	if (end <= JOURNAL_SOFT_BYTES)
+		return false;
+	return end > journal->wanted || journal->io->ops->monotonic_ns(journal->io) - journal->switched_ns > QUIET_NS;
+}
+
 enum journal_room journal_room(const struct journal *journal, uint64_t record_bytes)
 {
 	const struct half *half = &journal->halves[journal->current];
 	uint64_t end = half->end + record_bytes;
-	if (end <= half->prepared)
-		return JOURNAL_ROOM;
-	if (half->end + record_bytes > journal->wanted &&
-		journal->halves[journal->current ^ 1].generation <= journal_checkpointed(journal) &&
-		record_bytes <= JOURNAL_HARD_BYTES)
+	if (is_due(journal, end) && journal->halves[journal->current ^ 1].generation <= journal_checkpointed(journal) &&
+		record_bytes <= journal->hard)
 		return JOURNAL_SWITCH;
-	return end <= JOURNAL_HARD_BYTES ? JOURNAL_ROOM : JOURNAL_FULL;
+	return end <= half->prepared || end <= journal->hard ? JOURNAL_ROOM : JOURNAL_FULL;
+}
+
+static void want(struct journal *journal, double bytes)
+{
+	if (bytes > (double)journal->most)
+		bytes = (double)journal->most;
+	journal->wanted = bytes < JOURNAL_SOFT_BYTES ? JOURNAL_SOFT_BYTES : (uint64_t)bytes;
 }
 
 /* A checkpoint costs a write for each file that was touched since the last one, so a busy journal makes fewer of them.
  */
-static void want_more(struct journal *journal)
+static void want_by_rate(struct journal *journal)
 {
 	uint64_t now = journal->io->ops->monotonic_ns(journal->io);
 	uint64_t took_ns = now - journal->switched_ns;
 	journal->switched_ns = now;
-	if (took_ns >= BUSY_NS)
-		return;
-	double wanted = (double)journal->wanted * BUSY_NS / (double)(took_ns + 1);
-	journal->wanted = wanted < (double)journal->most ? (uint64_t)wanted : journal->most;
+	want(journal, (double)journal->halves[journal->current].end * BUSY_NS / (double)(took_ns + 1));
+}
+
+/* The disk has no room for it: until a restart it makes do with what it has. */
+static void want_no_more(struct journal *journal)
+{
+	const struct half *halves = journal->halves;
+	journal->most = halves[0].prepared < halves[1].prepared ? halves[0].prepared : halves[1].prepared;
+	want(journal, (double)journal->wanted);
 }
 
 uint64_t journal_switch(struct journal *journal)
 {
-	want_more(journal);
+	want_by_rate(journal);
 	uint64_t done = journal->halves[journal->current].generation;
 	journal->current ^= 1;
 	journal->halves[journal->current].generation = ++journal->last_generation;
@@ -225,7 +244,7 @@ int journal_write(struct journal *journal)
 		struct iovec over = {(void *)zeros, sizeof(zeros)};
 		int back = half->end < half->prepared ? journal->io->ops->pwritev(half->file, &over, 1, half->end)
 						      : journal->io->ops->truncate(half->file, half->end);
-		journal->wanted = JOURNAL_SOFT_BYTES; /* it need not grow to go on */
+		want_no_more(journal);
 		return back == 0 ? r : -EIO;
 	}
 	if (r != 0)
@@ -236,7 +255,10 @@ int journal_write(struct journal *journal)
 		/* It has to grow, because checkpoints do not keep up: by a piece, so that only this sync pays for it.
 		 * No room: no matter, the record is written. */
 		uint64_t to = align_up(half->end, JOURNAL_SOFT_BYTES);
-		half->prepared = io_write_zeros(journal->io, half->file, half->end, to) == 0 ? to : half->end;
+		bool room = io_write_zeros(journal->io, half->file, half->end, to) == 0;
+		half->prepared = room ? to : half->end;
+		if (!room)
+			want_no_more(journal);
 	}
 	return 0;
 }

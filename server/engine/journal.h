@@ -27,10 +27,10 @@
 #include "buf.h"
 #include "io.h"
 
-#define JOURNAL_SOFT_BYTES (1u << 20)	/* prepared at first; a switch is tried where the prepared part ends */
-#define JOURNAL_BUSY_BYTES (64u << 20)	/* where it goes round fast, the prepared part grows up to there */
-#define JOURNAL_BUSY_MIN (16u << 20)	/* or up to here, where many writers share that */
-#define JOURNAL_HARD_BYTES (128u << 20) /* no file grows past it */
+#define JOURNAL_SOFT_BYTES (1u << 20)		    /* prepared at first; a switch is tried behind so much, at least */
+#define JOURNAL_BUSY_BYTES (64u << 20)		    /* behind so much where it goes round fast: what writers share */
+#define JOURNAL_BUSY_MIN (16u << 20)		    /* or behind so much, where many do */
+#define JOURNAL_HARD_BYTES (2 * JOURNAL_BUSY_BYTES) /* no file grows past it; a share's no past twice that share */
 #define JOURNAL_ALIGN 512u
 #define JOURNAL_PATH_MAX 48
 

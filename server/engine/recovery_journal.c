@@ -3,18 +3,38 @@
  *
  * A journal may be applied again and again: it writes bytes that stand there already, or that were lost. What was
  * deleted or set aside since is not made anew. Start-up's thread.
+ *
+ * Ops to many segments take turns in a journal. Those to one segment, one behind the other, are collected into a run,
+ * so that each file is opened and written once; runs are written in the order of their first ops, so that segments are
+ * made in the order in which they were.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
 #include "log.h"
 #include "writer.h"
 
+/* More than this is not collected before it is written. */
+#define RUNS_BYTES (UINT64_C(32) << 20)
+#define RUN_BUCKETS 16384u
+
+/* Ops to one segment, each beginning where the one before it ends. */
+struct run {
+	struct run *next;  /* in the order of their first ops */
+	struct run *chain; /* of its bucket */
+	uint64_t first_id, salt, offset;
+	struct buf bytes;
+	char dir[NAMES_DIR_MAX];
+};
+
 struct replay {
 	struct engine *engine;
-	struct io_file *file; /* the last one used */
-	char path[SEGMENT_PATH_MAX];
+	struct run *first, **last;
+	uint64_t bytes; /* in all runs */
+	struct run *buckets[RUN_BUCKETS];
 };
 
 struct newer {
@@ -44,37 +64,67 @@ int recovery_has_newer(struct engine *engine, const char *dir, uint64_t first_id
 	return r < 0 && r != -ENOENT ? r : newer.found;
 }
 
-static int open_target(struct replay *replay, const struct journal_op *op, const char *path)
+/* 1: it is not there, and not to be made. */
+static int open_target(struct engine *engine, const struct run *run, struct io_file **ret_file)
 {
-	struct io *io = replay->engine->io;
-	io->ops->close(replay->file);
-	replay->file = NULL;
-	int r = io->ops->open(io, path, IO_READ | IO_WRITE, &replay->file);
-	if (r == -ENOENT && op->offset == 0) {
-		r = recovery_has_newer(replay->engine, op->dir, op->segment_first_id);
+	struct io *io = engine->io;
+	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX];
+	segment_file_name(run->first_id, file);
+	size_t dir_len = strlen(run->dir);
+	memcpy(path, run->dir, dir_len);
+	path[dir_len] = '/';
+	memcpy(path + dir_len + 1, file, strlen(file) + 1);
+	int r = io->ops->open(io, path, IO_READ | IO_WRITE, ret_file);
+	if (r == -ENOENT && run->offset == 0) {
+		r = recovery_has_newer(engine, run->dir, run->first_id);
 		if (r != 0)
-			return r; /* 1: nothing to be done */
-		r = io->ops->mkdir(io, op->dir);
+			return r;
+		r = io->ops->mkdir(io, run->dir);
 		if (r == 0 || r == -EEXIST)
-			r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, &replay->file);
+			r = io->ops->open(io, path, IO_READ | IO_WRITE | IO_CREATE, ret_file);
 	}
-	if (r == -ENOENT)
-		return 1;
-	if (r == 0)
-		memcpy(replay->path, path, strlen(path) + 1);
-	return r;
+	return r == -ENOENT ? 1 : r;
 }
 
-/* Is the file that is there the one that the op was meant for? */
-static bool same_segment(struct replay *replay, const struct journal_op *op)
+/* Is the file that is there the one that the run was meant for? */
+static bool same_segment(struct io *io, struct io_file *file, const struct run *run)
 {
 	uint8_t bytes[SEGMENT_HEADER_MAX];
 	struct segment_header header;
-	ssize_t got = replay->engine->io->ops->pread(replay->file, bytes, sizeof(bytes), 0, 0);
-	if (got <= 0 || segment_header_decode(bytes, (size_t)got, &header) != HEADER_OK)
-		return true;
-	size_t salt_at = op->offset == 0 ? 24 : 40;
-	return op->len >= salt_at + 8 && get_u64(op->data + salt_at) == header.salt;
+	ssize_t got = io->ops->pread(file, bytes, sizeof(bytes), 0, 0);
+	return got <= 0 || segment_header_decode(bytes, (size_t)got, &header) != HEADER_OK || run->salt == header.salt;
+}
+
+static int write_run(struct engine *engine, const struct run *run)
+{
+	struct io *io = engine->io;
+	struct io_file *file;
+	int r = open_target(engine, run, &file);
+	if (r != 0)
+		return r == 1 ? 0 : r;
+	struct iovec iov = {run->bytes.data, run->bytes.len};
+	if (same_segment(io, file, run))
+		r = io->ops->pwritev(file, &iov, 1, run->offset);
+	io->ops->close(file);
+	return r;
+}
+
+/* All runs, until one fails; there are none any more then. 0 or a negative errno. */
+static int write_runs(struct replay *replay)
+{
+	int r = 0;
+	for (struct run *run = replay->first, *next; run; run = next) {
+		next = run->next;
+		if (r == 0)
+			r = write_run(replay->engine, run);
+		buf_free(&run->bytes);
+		free(run);
+	}
+	memset(replay->buckets, 0, sizeof(replay->buckets));
+	replay->first = NULL;
+	replay->last = &replay->first;
+	replay->bytes = 0;
+	return r;
 }
 
 /* A frame says where it stands: to be written elsewhere it would be none, and make the file as long as the op likes. */
@@ -93,32 +143,61 @@ static int check_op(const struct journal_op *op, void *arg)
 	size_t name_len;
 	(void)arg;
 	bool good = name_from_dirname(op->dir, name, &name_len) >= 0 && strlen(op->dir) < NAMES_DIR_MAX &&
-		    (op->offset == 0 || is_frame_of_its_place(op));
+		    (op->offset == 0 ? op->len >= SEGMENT_HEADER_FIXED : is_frame_of_its_place(op));
 	return good ? 0 : -EBADMSG;
 }
 
-static int apply_op(const struct journal_op *op, void *arg)
+static uint64_t salt_of(const struct journal_op *op)
+{
+	return get_u64(op->data + (op->offset == 0 ? 24 : 40));
+}
+
+static struct run *new_run(struct replay *replay, const struct journal_op *op, struct run **bucket)
+{
+	struct run *run = calloc(1, sizeof(*run));
+	if (!run)
+		return NULL;
+	run->first_id = op->segment_first_id;
+	run->salt = salt_of(op);
+	run->offset = op->offset;
+	memcpy(run->dir, op->dir, strlen(op->dir) + 1);
+	run->chain = *bucket;
+	*bucket = run;
+	*replay->last = run;
+	replay->last = &run->next;
+	return run;
+}
+
+static int collect_op(const struct journal_op *op, void *arg)
 {
 	struct replay *replay = arg;
-	char file[NAMES_FILE_MAX], path[SEGMENT_PATH_MAX];
 	if (check_op(op, NULL) != 0)
 		return -EBADMSG;
-	segment_file_name(op->segment_first_id, file);
-	size_t dir_len = strlen(op->dir);
-	memcpy(path, op->dir, dir_len);
-	path[dir_len] = '/';
-	memcpy(path + dir_len + 1, file, strlen(file) + 1);
-	if (!replay->file || strcmp(path, replay->path) != 0) {
-		int r = open_target(replay, op, path);
-		if (r != 0) {
-			replay->path[0] = '\0';
-			return r == 1 ? 0 : r;
-		}
+	struct run **bucket =
+		&replay->buckets[XXH3_64bits_withSeed(op->dir, strlen(op->dir), op->segment_first_id) % RUN_BUCKETS];
+	if (replay->bytes > RUNS_BYTES) {
+		int r = write_runs(replay);
+		if (r != 0)
+			return r;
 	}
-	if (!same_segment(replay, op))
-		return 0;
-	struct iovec iov = {(void *)op->data, op->len};
-	return replay->engine->io->ops->pwritev(replay->file, &iov, 1, op->offset);
+	struct run *run = *bucket; /* the newest comes first */
+	while (run && (run->first_id != op->segment_first_id || strcmp(run->dir, op->dir) != 0))
+		run = run->chain;
+	bool goes_on = run && run->offset + run->bytes.len == op->offset && run->salt == salt_of(op);
+	if (!goes_on && !(run = new_run(replay, op, bucket)))
+		return -ENOMEM;
+	if (buf_append(&run->bytes, op->data, op->len) != 0)
+		return -ENOMEM;
+	replay->bytes += sizeof(*run) + op->len;
+	return 0;
+}
+
+/* What was collected before an op that is none is written all the same. */
+static int apply(struct replay *replay, const char *path, struct journal_scan *ret_scan)
+{
+	int r = journal_replay(replay->engine->io, path, collect_op, replay, ret_scan);
+	int written = write_runs(replay);
+	return r == 0 || r == -EBADMSG ? (written != 0 ? written : r) : r;
 }
 
 static void tell(const struct engine *engine, enum finding_kind kind, const char *path, const struct journal_scan *scan)
@@ -206,21 +285,24 @@ static int look_at_journals(struct engine *engine, const char *paths, size_t pat
 int recovery_replay(struct engine *engine, const char *paths, size_t path_count, struct error *err)
 {
 	struct journal_file *files = calloc(path_count + 1, sizeof(*files));
-	if (!files)
-		return error_set_io(err, ENOMEM, "recover", "journals");
-	struct replay replay = {.engine = engine};
+	struct replay *replay = calloc(1, sizeof(*replay));
 	size_t count = 0;
-	int result = look_at_journals(engine, paths, path_count, files, &count, err);
-	qsort(files, count, sizeof(*files), by_generation);
+	int result = files && replay ? look_at_journals(engine, paths, path_count, files, &count, err)
+				     : error_set_io(err, ENOMEM, "recover", "journals");
+	if (result == 0) {
+		replay->engine = engine;
+		replay->last = &replay->first;
+		qsort(files, count, sizeof(*files), by_generation);
+	}
 	for (size_t i = 0; i < count && result == 0; i++) {
 		struct journal_scan scan;
-		int r = journal_replay(engine->io, files[i].path, apply_op, &replay, &scan);
+		int r = apply(replay, files[i].path, &scan);
 		if (r != 0 && !(files[i].lies && r == -EBADMSG))
 			result = error_set_io(err, -r, "apply the journal", files[i].path);
 		engine->recovery.journal_records += scan.records;
 		engine->recovery.journal_ops += scan.ops;
 	}
-	engine->io->ops->close(replay.file);
+	free(replay);
 	free(files);
 	return result;
 }

@@ -80,7 +80,7 @@ struct writer {
 	uint64_t next_sync_ns; /* when the interval is over; 0: nothing to sync */
 	bool sync_is_late;     /* the last one by the interval found no descriptor */
 
-	/* read by others, relaxed */
+	/* read by others: what is counted, relaxed; what failed with the order that shows its reason, too */
 	struct writer_stats stats;
 	atomic_uint_least64_t queued;
 	atomic_bool checkpoint_again;		     /* the keeper could not, and nothing has failed for good */

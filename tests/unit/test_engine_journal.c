@@ -164,14 +164,94 @@ Test(engine_journal, a_busy_one_grows_and_a_quiet_one_does_not)
 	sim_free(io);
 }
 
-Test(engine_journal, a_busy_one_grows_to_what_would_last_a_second)
+Test(engine_journal, a_busy_one_grows_to_what_would_last_two_seconds)
 {
 	struct io *io = sim_new(1);
 	struct journal *journal;
 	cr_assert(journal_open(io, 0, 1, &journal) == 0);
-	(void)bytes_of_next_half(io, journal, UINT64_C(100000000));
+	(void)bytes_of_next_half(io, journal, UINT64_C(200000000));
 	uint64_t bytes = bytes_of_next_half(io, journal, UINT64_C(2000000000));
 	cr_assert(bytes > 9 * JOURNAL_SOFT_BYTES && bytes <= 11 * JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
+	journal_close(journal);
+	sim_free(io);
+}
+
+Test(engine_journal, a_burst_does_not_make_it_busy_for_ever)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, 1, &journal) == 0);
+	for (unsigned i = 0; i < 3; i++)
+		(void)bytes_of_next_half(io, journal, 0);
+	uint64_t bytes = 0, records = 0;
+	journal_begin(journal);
+	struct iovec iov = {data, sizeof(data)};
+	cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+	for (; journal_room(journal, journal_record_bytes(journal)) == JOURNAL_ROOM; records++) {
+		cr_assert(journal_write(journal) == 0);
+		bytes += journal_record_bytes(journal);
+		sim_advance(io, UINT64_C(40000000));
+		journal_begin(journal);
+		cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+	}
+	cr_assert(bytes <= 2 * JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
+	uint64_t done = journal_switch(journal);
+	cr_assert(journal_checkpoint(journal, done, &keep) == 0);
+	bytes = bytes_of_next_half(io, journal, 0);
+	cr_assert(bytes <= JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
+	journal_close(journal);
+	sim_free(io);
+}
+
+/* It does not take the room that a full disk has left again and again. */
+Test(engine_journal, without_room_it_makes_do_with_what_it_has)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, 1, &journal) == 0);
+	sim_set_capacity(io, sim_used_bytes(io) + 5 * JOURNAL_SOFT_BYTES);
+	unsigned refused = 0;
+	for (unsigned i = 0; i < 40; i++) {
+		struct iovec iov = {data, sizeof(data)};
+		for (;;) {
+			journal_begin(journal);
+			for (unsigned n = 0; n < 20; n++)
+				cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+			enum journal_room room = journal_room(journal, journal_record_bytes(journal));
+			cr_assert(room != JOURNAL_FULL);
+			if (room == JOURNAL_SWITCH)
+				break;
+			int r = journal_write(journal);
+			cr_assert(r == 0 || r == -ENOSPC);
+			refused += r != 0;
+		}
+		cr_assert(journal_checkpoint(journal, journal_switch(journal), &keep) == 0);
+	}
+	cr_assert(refused <= 2, "%u", refused);
+	journal_close(journal);
+	sim_free(io);
+}
+
+/* With checkpoints that do not keep up. */
+Test(engine_journal, one_of_many_is_full_sooner)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, 16, &journal) == 0);
+	struct iovec iov = {data, sizeof(data)};
+	uint64_t bytes = 0;
+	for (enum journal_room room = JOURNAL_ROOM; room != JOURNAL_FULL;) {
+		journal_begin(journal);
+		for (unsigned n = 0; n < 20; n++)
+			cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+		room = journal_room(journal, journal_record_bytes(journal));
+		if (room == JOURNAL_SWITCH)
+			(void)journal_switch(journal);
+		else if (room == JOURNAL_ROOM)
+			cr_assert(journal_write(journal) == 0);
+		bytes += room == JOURNAL_ROOM ? journal_record_bytes(journal) : 0;
+	}
+	cr_assert(bytes <= 2 * JOURNAL_BUSY_MIN + 2 * JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
 	journal_close(journal);
 	sim_free(io);
 }
