@@ -11,8 +11,10 @@
  *   writers       make durable what of it is not yet (never in strict), one sync at a time between their groups
  *   loop          creations go on in the order of their cuts, so that offsets never go back
  *   checkpointer  one write and one sync for all that wait; then it comes back through engine_take
- * What can fail before the log is written costs nothing (outcome none). Once that write or its sync failed, the log
- * takes nothing more until a restart (outcome unknown for those in it, none for later ones); reading goes on.
+ * What can fail before the log is written costs nothing (outcome none), but for the sync of the data directory, by
+ * which the first creation and a compaction name the file: that stops all writers, too. Once that, or a write or its
+ * sync, failed, the log takes nothing more until a restart (outcome unknown for those in it, none for later ones);
+ * reading goes on.
  */
 #ifndef IRONWALD_CHECKPOINT_H
 #define IRONWALD_CHECKPOINT_H

@@ -359,12 +359,9 @@ bool checkpoint_log_list(struct checkpoint_log *log, struct checkpoint_op *op)
 
 int checkpoint_log_sync_name(struct checkpoint_log *log)
 {
-	int r = log->io->ops->sync_dir(log->io, "");
-	if (r != 0) {
-		/* Not even if it says that there is no room may it be tried again. */
-		log->root_errno = -r;
+	int r = log->sync_root ? log->sync_root(log->sync_root_arg) : log->io->ops->sync_dir(log->io, "");
+	if (r != 0) /* not even if it says that there is no room may it be tried again */
 		checkpoint_log_fail(log, -r, "sync of the directory");
-	}
 	return r;
 }
 

@@ -24,6 +24,9 @@ struct compaction;
 struct checkpoint_log {
 	struct io *io;
 	uint32_t shard_count;
+	/* makes the names in the data directory durable, which others have in it, too; NULL: nobody has */
+	int (*sync_root)(void *arg);
+	void *sync_root_arg;
 	struct io_file *file; /* NULL: it is made with the first checkpoint */
 	uint64_t salt;
 	uint64_t end;	   /* behind the last record */
@@ -38,7 +41,6 @@ struct checkpoint_log {
 	/* written by its thread, read by others: relaxed; the text under the lock */
 	pthread_mutex_t lock;
 	int failed_errno; /* 0: it did not */
-	int root_errno;	  /* that of a sync of the data directory; 0: none has failed */
 	struct checkpoint_stats stats;
 };
 
@@ -74,7 +76,7 @@ int checkpoint_log_read(struct checkpoint_log *log, const struct checkpoint_entr
 int checkpoint_log_read_whole(struct checkpoint_log *log, const struct checkpoint_entry *entry,
 	struct checkpoint_record *ret_record, const char **ret_reason);
 void checkpoint_log_fail(struct checkpoint_log *log, int os_errno, const char *what);
-/* Makes the file's name durable, or stops the log, and says so in root_errno. */
+/* Makes the file's name durable, or stops the log. */
 int checkpoint_log_sync_name(struct checkpoint_log *log);
 void checkpoint_log_sync_done(struct checkpoint_log *log, uint64_t begin_ns);
 /* Counts that others read follow the index and the end. */

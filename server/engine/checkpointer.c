@@ -53,20 +53,6 @@ static void own_done(struct checkpointer *checkpointer)
 	checkpointer->own_is_slow = false;
 }
 
-/* The log counts on the data directory, as the writers do. Where a sync of that has failed, for anyone, no later one
- * means anything; and whoever is told of it is the only one. */
-static void before_a_change(struct checkpointer *checkpointer)
-{
-	if (atomic_load(&checkpointer->engine->all_failed))
-		checkpoint_log_fail(checkpointer->log, EIO, "a sync of the data directory, or of everything,");
-}
-
-static void after_a_change(struct checkpointer *checkpointer)
-{
-	if (checkpointer->log->root_errno != 0)
-		writer_fail_all(checkpointer->engine, checkpointer->log->root_errno, "sync of", "the data directory");
-}
-
 /* The creations at the front, as many as one write takes; *ops is what is behind them. */
 static void create_group(struct checkpointer *checkpointer, struct op **ops)
 {
@@ -80,9 +66,7 @@ static void create_group(struct checkpointer *checkpointer, struct op **ops)
 	}
 	*ops = last->next;
 	last->next = NULL;
-	before_a_change(checkpointer);
 	checkpoint_log_create(checkpointer->log, of(first));
-	after_a_change(checkpointer);
 	compact_stale(checkpointer);
 	engine_complete(checkpointer->engine, first, last);
 }
@@ -108,14 +92,6 @@ static void begin_all(struct checkpointer *checkpointer, struct op *ops)
 	}
 }
 
-static bool compact(struct checkpointer *checkpointer, struct checkpoint_op *op)
-{
-	before_a_change(checkpointer);
-	bool done = checkpoint_log_compact(checkpointer->log, op);
-	after_a_change(checkpointer);
-	return done;
-}
-
 /* A piece of each. */
 static void go_on(struct checkpointer *checkpointer)
 {
@@ -125,7 +101,7 @@ static void go_on(struct checkpointer *checkpointer)
 	for (struct op *next; op; op = next) {
 		next = op->next;
 		bool done = op->kind == OP_LIST_CHECKPOINTS ? checkpoint_log_list(checkpointer->log, of(op))
-							    : compact(checkpointer, of(op));
+							    : checkpoint_log_compact(checkpointer->log, of(op));
 		if (done && op == &checkpointer->own.op)
 			own_done(checkpointer);
 		else if (done)
@@ -154,6 +130,12 @@ static enum chore_result run(struct chore *chore)
 	return CHORE_DONE;
 }
 
+/* The log counts on the data directory, as the writers do. */
+static int sync_root(void *arg)
+{
+	return writer_sync_root(arg);
+}
+
 int checkpointer_start(
 	struct engine *engine, bool threads, struct checkpoint_log *log, struct checkpointer **ret_checkpointer)
 {
@@ -167,6 +149,8 @@ int checkpointer_start(
 	checkpointer->chore.run = run;
 	checkpointer->engine = engine;
 	checkpointer->log = log;
+	log->sync_root = sync_root;
+	log->sync_root_arg = engine;
 	pthread_mutex_init(&checkpointer->lock, NULL);
 	checkpointer->queue_last = &checkpointer->queue;
 	checkpointer->slow_last = &checkpointer->slow;

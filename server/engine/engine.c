@@ -113,6 +113,7 @@ static void free_all(struct engine *engine)
 		engine->io->ops->unlock(engine->lock);
 	pthread_mutex_destroy(&engine->done_lock);
 	pthread_mutex_destroy(&engine->readers_lock);
+	pthread_mutex_destroy(&engine->root_lock);
 	free(engine);
 }
 
@@ -181,6 +182,7 @@ int engine_open(struct io *io, const struct engine_options *options, const struc
 	engine->cuts_last = &engine->cuts;
 	pthread_mutex_init(&engine->done_lock, NULL);
 	pthread_mutex_init(&engine->readers_lock, NULL);
+	pthread_mutex_init(&engine->root_lock, NULL);
 	raise_to_needed(engine);
 	uint64_t begin = io->ops->monotonic_ns(io);
 	if (open_parts(engine, err) != 0) {

@@ -53,6 +53,7 @@ struct engine {
 	struct failure *shard_failures; /* one each: see writer_fail */
 	atomic_bool any_failed;		/* a shard has; never cleared */
 	atomic_bool all_failed;		/* writer_fail_all was called */
+	pthread_mutex_t root_lock;	/* writer_sync_root's */
 
 	/* the loop's */
 	struct stream_table table;

@@ -88,7 +88,7 @@ int journal_open(struct io *io, uint32_t writer, uint32_t writers, struct journa
 	journal->halves[0].generation = 1;
 	journal->switched_ns = io->ops->monotonic_ns(io);
 	journal->wanted = JOURNAL_SOFT_BYTES;
-	uint32_t share = JOURNAL_BUSY_BYTES / writers;
+	uint32_t share = JOURNAL_BUSY_BYTES / writers / JOURNAL_SOFT_BYTES * JOURNAL_SOFT_BYTES;
 	journal->most = share < JOURNAL_BUSY_MIN ? JOURNAL_BUSY_MIN : share;
 	journal->hard = 2 * journal->most;
 	atomic_init(&journal->checkpointed, 0);
@@ -203,8 +203,9 @@ static void want_by_rate(struct journal *journal)
 /* The disk has no room for it: until a restart it makes do with what it has. */
 static void want_no_more(struct journal *journal)
 {
-	const struct half *halves = journal->halves;
-	journal->most = halves[0].prepared < halves[1].prepared ? halves[0].prepared : halves[1].prepared;
+	for (unsigned i = 0; i < 2; i++)
+		if (journal->most > journal->halves[i].prepared)
+			journal->most = journal->halves[i].prepared;
 	want(journal, (double)journal->wanted);
 }
 

@@ -106,7 +106,7 @@ static int write_run(struct engine *engine, const struct run *run)
 	if (same_segment(io, file, run))
 		r = io->ops->pwritev(file, &iov, 1, run->offset);
 	io->ops->close(file);
-	return r;
+	return r == -EBADMSG ? -EIO : r; /* what the disk says, not the journal */
 }
 
 /* All runs, until one fails; there are none any more then. 0 or a negative errno. */
@@ -115,7 +115,7 @@ static int write_runs(struct replay *replay)
 	int r = 0;
 	for (struct run *run = replay->first, *next; run; run = next) {
 		next = run->next;
-		if (r == 0)
+		if (r == 0 && run->bytes.len > 0)
 			r = write_run(replay->engine, run);
 		buf_free(&run->bytes);
 		free(run);

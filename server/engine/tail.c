@@ -59,14 +59,21 @@ bool tail_names_durable(const struct writer *writer, const struct stream *stream
 	return tail->named_gen > 0 && writer->journal && tail->named_gen <= journal_checkpointed(writer->journal);
 }
 
-/* A directory is opened for it: where descriptors are short, one of the cache goes. Nothing was tried then. */
+static int sync_dir_once(struct writer *writer, const char *dir)
+{
+	struct io *io = writer->engine->io;
+	return dir ? io->ops->sync_dir(io, dir) : writer_sync_root(writer->engine);
+}
+
+/* NULL: the data directory. A directory is opened for it: where descriptors are short, one of the cache goes. Nothing
+ * was tried then. */
 static int sync_dir(struct writer *writer, const char *dir)
 {
 	struct io *io = writer->engine->io;
 	uint64_t begin = io->ops->monotonic_ns(io);
-	int r = io->ops->sync_dir(io, dir);
+	int r = sync_dir_once(writer, dir);
 	while (io_no_descriptor(r) && open_cache_evict(writer->engine->open_cache))
-		r = io->ops->sync_dir(io, dir);
+		r = sync_dir_once(writer, dir);
 	stat_record(&writer->stats.sync_ns, io->ops->monotonic_ns(io) - begin);
 	STAT_ADD(writer, dir_syncs, 1);
 	return r;
@@ -80,10 +87,7 @@ static int sync_names(struct writer *writer, struct stream *stream)
 			writer_fail(writer, stream, -r, "sync of directory", stream->dir);
 		return r;
 	}
-	r = stream->dir_durable ? 0 : sync_dir(writer, "");
-	if (r != 0 && !io_no_descriptor(r)) /* the names of all streams are in there */
-		writer_fail_all(writer->engine, -r, "sync of", "the data directory");
-	return r;
+	return stream->dir_durable ? 0 : sync_dir(writer, NULL);
 }
 
 int tail_sync_names(struct writer *writer, struct stream *stream)

@@ -78,7 +78,9 @@ void writer_free(struct writer *writer)
 
 /* ---- what has stopped ------------------------------------------------------------------------------------------- */
 
-void writer_fail(struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path)
+/* False: it had failed before. */
+static bool mark_failed(
+	struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path)
 {
 	struct failure *failure = stream ? &writer->engine->shard_failures[stream->shard] : &writer->failure;
 	pthread_mutex_lock(&writer->list_lock);
@@ -94,16 +96,28 @@ void writer_fail(struct writer *writer, const struct stream *stream, int os_errn
 		atomic_store(&writer->engine->any_failed, true);
 	}
 	pthread_mutex_unlock(&writer->list_lock);
-	if (first && stream)
+	return first;
+}
+
+static void tell_failed(
+	const struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path)
+{
+	if (stream)
 		log_error("engine",
 			"shard %u: %s %s failed (%s): it refuses writes until a restart, reads and other shards go on, "
 			"slower where they write to many streams; look at the disk, then restart",
 			stream->shard, what, path, error_errno_name(os_errno));
-	else if (first)
+	else
 		log_error("engine",
 			"writer %u: %s %s failed (%s): all its shards refuse writes until a restart, reads go on; "
 			"look at the disk, then restart",
 			writer->index, what, path, error_errno_name(os_errno));
+}
+
+void writer_fail(struct writer *writer, const struct stream *stream, int os_errno, const char *what, const char *path)
+{
+	if (mark_failed(writer, stream, os_errno, what, path))
+		tell_failed(writer, stream, os_errno, what, path);
 }
 
 void writer_fail_segment(const struct segment *segment, int os_errno, const char *what)
@@ -115,9 +129,24 @@ void writer_fail_segment(const struct segment *segment, int os_errno, const char
 
 void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path)
 {
+	bool first[WRITERS_MAX];
 	atomic_store(&engine->all_failed, true);
 	for (uint32_t i = 0; i < engine->writer_count; i++)
-		writer_fail(engine->writers[i], NULL, os_errno, what, path);
+		first[i] = mark_failed(engine->writers[i], NULL, os_errno, what, path);
+	for (uint32_t i = 0; i < engine->writer_count; i++)
+		if (first[i])
+			tell_failed(engine->writers[i], NULL, os_errno, what, path);
+}
+
+int writer_sync_root(struct engine *engine)
+{
+	struct io *io = engine->io;
+	pthread_mutex_lock(&engine->root_lock);
+	int r = atomic_load(&engine->all_failed) ? -EIO : io->ops->sync_dir(io, "");
+	if (r != 0 && !io_no_descriptor(r)) /* the names of all streams are in there */
+		writer_fail_all(engine, -r, "sync of", "the data directory");
+	pthread_mutex_unlock(&engine->root_lock);
+	return r;
 }
 
 const struct failure *failure_of(const struct stream *stream)

@@ -110,6 +110,9 @@ void writer_fail(struct writer *writer, const struct stream *stream, int os_errn
 void writer_fail_segment(const struct segment *segment, int os_errno, const char *what);
 /* The same for all writers: what failed may have been anybody's. */
 void writer_fail_all(struct engine *engine, int os_errno, const char *what, const char *path);
+/* Makes the names in the data directory durable. Only one is told of an error, so it fails all before another can try,
+ * and none tries after that. 0; -EMFILE, -ENFILE: nothing was tried; or a negative errno. Any thread. */
+int writer_sync_root(struct engine *engine);
 /* Why the stream's shard takes no writes; NULL: it does. Any thread. */
 const struct failure *failure_of(const struct stream *stream);
 /* What a request is told that comes after that. */

@@ -466,6 +466,8 @@ bool world_close(struct world *world, struct error *err)
 	world_settle(world);
 	int r = engine_close(world->engine, err);
 	world->engine = NULL;
+	if (r == 0 && sim_open_count(world->io) > 0)
+		world_fail(world, "a clean stop left files open");
 	sim_process_died(world->io);
 	if (r != 0) {
 		if (!world_may_fail(world))

@@ -232,6 +232,37 @@ Test(engine_journal, without_room_it_makes_do_with_what_it_has)
 	sim_free(io);
 }
 
+/* Checkpoints did not keep up, and then there was no room: that is no reason to go on so. */
+Test(engine_journal, without_room_it_wants_no_more_than_its_share)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, 16, &journal) == 0);
+	struct iovec iov = {data, sizeof(data)};
+	uint64_t bytes = 0, done = 0;
+	for (int r = 0; r == 0;) {
+		journal_begin(journal);
+		for (unsigned n = 0; n < 20; n++)
+			cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+		enum journal_room room = journal_room(journal, journal_record_bytes(journal));
+		if (room == JOURNAL_FULL)
+			cr_assert(journal_checkpoint(journal, done, &keep) == 0);
+		else if (room == JOURNAL_SWITCH)
+			done = journal_switch(journal);
+		else
+			r = journal_write(journal);
+		bytes += room == JOURNAL_ROOM ? journal_record_bytes(journal) : 0;
+		if (bytes > 4 * JOURNAL_BUSY_MIN - 4 * JOURNAL_SOFT_BYTES)
+			sim_set_capacity(io, sim_used_bytes(io));
+	}
+	cr_assert(journal_checkpoint(journal, done, &keep) == 0);
+	for (unsigned i = 0; i < 4; i++)
+		bytes = bytes_of_next_half(io, journal, 0);
+	cr_assert(bytes <= JOURNAL_BUSY_MIN + JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
+	journal_close(journal);
+	sim_free(io);
+}
+
 /* With checkpoints that do not keep up. */
 Test(engine_journal, one_of_many_is_full_sooner)
 {
