@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "crc32c.h"
 #include "engine_fixture.h"
 #include "format.h"
 #include "journal.h"
@@ -306,14 +307,17 @@ Test(engine_journal, one_of_many_grows_less)
 #define SEGMENT_A "a/00000000000000000000.wal"
 #define HEADER_A 56u /* of a segment of stream "a" */
 
-/* A journal whose only record writes the first frame of "a" to that place. */
-static void write_frame_to(struct fixture *f, uint64_t offset)
+/* A journal whose only record writes the first frame of "a" to that place, as if its segment's salt were another by
+ * so much. */
+static void write_frame_to(struct fixture *f, uint64_t offset, uint64_t salt_change)
 {
 	struct journal *journal;
 	uint8_t bytes[1024];
 	struct frame frame;
 	cr_assert(sim_read_file(f->io, SEGMENT_A, HEADER_A, bytes, sizeof(bytes)) == 0);
 	cr_assert(frame_decode_fixed(bytes, get_u64(bytes + 40), HEADER_A, &frame), "headers have another size");
+	put_u64(bytes + 40, get_u64(bytes + 40) ^ salt_change);
+	put_u32(bytes + frame.header_bytes - 4, crc32c(0, bytes, frame.header_bytes - 4));
 	struct iovec iov = {bytes, (size_t)frame.total_bytes};
 	cr_assert(frame.total_bytes <= sizeof(bytes) && journal_open(f->io, 0, 1, &journal) == 0);
 	journal_begin(journal);
@@ -335,7 +339,7 @@ Test(engine_journal, a_frame_is_written_where_it_says_that_it_stands_and_nowhere
 		fixture_add(&f, "a", 7);
 		fixture_add(&f, "a", 8);
 		fixture_die(&f);
-		write_frame_to(&f, offsets[i]);
+		write_frame_to(&f, offsets[i], 0);
 		int64_t size = sim_file_size(f.io, SEGMENT_A);
 		for (unsigned twice = 0; twice < 2; twice++) {
 			cr_assert(fixture_try_open(&f, &err) == ERR_CORRUPTION, "byte %lu: it started",
@@ -364,10 +368,28 @@ Test(engine_journal, a_frame_in_its_place_is_taken)
 	fixture_open(&f);
 	fixture_add(&f, "a", 7);
 	fixture_die(&f);
-	write_frame_to(&f, HEADER_A);
+	write_frame_to(&f, HEADER_A, 0);
 	cr_assert(sim_patch_file(f.io, SEGMENT_A, HEADER_A, zeros, sizeof(zeros)) == 0);
 	fixture_open(&f);
 	cr_assert(fixture_stats(&f).recovery.journal_ops == 1);
 	cr_assert(fixture_get(&f, "a", 0, 7, 0, 100, &err) == ERR_NONE);
+	fixture_free(&f);
+}
+
+/* It was meant for a segment that stood there before. */
+Test(engine_journal, a_frame_of_another_segment_is_not_taken)
+{
+	struct fixture f;
+	struct error err;
+	fixture_init(&f);
+	fixture_open(&f);
+	fixture_add(&f, "a", 7);
+	fixture_add(&f, "a", 8);
+	fixture_die(&f);
+	write_frame_to(&f, HEADER_A, 1);
+	fixture_open(&f);
+	cr_assert(fixture_stats(&f).recovery.journal_ops == 1);
+	for (uint64_t id = 0; id < 2; id++)
+		cr_assert(fixture_get(&f, "a", id, 7 + id, 0, 100, &err) == ERR_NONE);
 	fixture_free(&f);
 }
