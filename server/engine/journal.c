@@ -17,6 +17,8 @@
 #define BUSY_NS UINT64_C(2000000000)
 /* and what was meant to last that long is ended behind this: a burst is over. */
 #define QUIET_NS (4 * BUSY_NS)
+/* More than this for an op, as a mean, is large. */
+#define LARGE_OP_BYTES 4096u
 
 static const char record_magic[4] = "IWJR";
 
@@ -24,6 +26,7 @@ struct half {
 	struct io_file *file;
 	uint64_t generation; /* 0: never used since the start */
 	uint64_t end;	     /* of its records */
+	uint64_t ops;	     /* in them */
 	uint64_t prepared;   /* blocks up to here have been written: a sync need not commit new ones */
 };
 
@@ -191,13 +194,16 @@ static void want(struct journal *journal, double bytes)
 }
 
 /* A checkpoint costs a write for each file that was touched since the last one, so a busy journal makes fewer of them.
- */
+ * Where ops are large, that is little beside their bytes, and room for half as much will do. */
 static void want_by_rate(struct journal *journal)
 {
+	const struct half *half = &journal->halves[journal->current];
 	uint64_t now = journal->io->ops->monotonic_ns(journal->io);
 	uint64_t took_ns = now - journal->switched_ns;
 	journal->switched_ns = now;
-	want(journal, (double)journal->halves[journal->current].end * BUSY_NS / (double)(took_ns + 1));
+	want(journal, (double)half->end * BUSY_NS / (double)(took_ns + 1));
+	if (half->end > half->ops * LARGE_OP_BYTES && journal->wanted > journal->most / 2)
+		journal->wanted = journal->most / 2;
 }
 
 /* The disk has no room for it: until a restart it makes do with what it has. */
@@ -216,6 +222,7 @@ uint64_t journal_switch(struct journal *journal)
 	journal->current ^= 1;
 	journal->halves[journal->current].generation = ++journal->last_generation;
 	journal->halves[journal->current].end = 0;
+	journal->halves[journal->current].ops = 0;
 	journal->seq = journal->synced_seq = 0;
 	return done;
 }
@@ -251,6 +258,7 @@ int journal_write(struct journal *journal)
 	if (r != 0)
 		return r;
 	half->end += record->len;
+	half->ops += journal->op_count;
 	journal->seq++;
 	if (half->end > half->prepared) {
 		/* It has to grow, because checkpoints do not keep up: by a piece, so that only this sync pays for it.

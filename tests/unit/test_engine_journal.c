@@ -126,11 +126,13 @@ Test(engine_journal, what_was_synced_and_is_damaged_is_rot)
 	}
 }
 
+static size_t op_bytes = 600;
+
 /* How much is written before a switch, in all switches one after another; each is checkpointed at once. */
 static uint64_t bytes_of_next_half(struct io *io, struct journal *journal, uint64_t pause_ns)
 {
 	uint64_t bytes = 0;
-	struct iovec iov = {data, sizeof(data)};
+	struct iovec iov = {data, op_bytes};
 	for (;;) {
 		journal_begin(journal);
 		for (unsigned i = 0; i < 20; i++)
@@ -284,6 +286,25 @@ Test(engine_journal, one_of_many_is_full_sooner)
 		bytes += room == JOURNAL_ROOM ? journal_record_bytes(journal) : 0;
 	}
 	cr_assert(bytes <= 2 * JOURNAL_BUSY_MIN + 2 * JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
+	journal_close(journal);
+	sim_free(io);
+}
+
+Test(engine_journal, one_of_large_ops_grows_less)
+{
+	struct io *io = sim_new(1);
+	struct journal *journal;
+	cr_assert(journal_open(io, 0, 1, &journal) == 0);
+	op_bytes = sizeof(data);
+	uint64_t bytes = 0;
+	for (unsigned i = 0; i < 10; i++)
+		bytes = bytes_of_next_half(io, journal, 0);
+	cr_assert(bytes > JOURNAL_BUSY_BYTES / 4 && bytes <= JOURNAL_BUSY_BYTES / 2 + JOURNAL_SOFT_BYTES, "%lu",
+		(unsigned long)bytes);
+	op_bytes = 600;
+	for (unsigned i = 0; i < 3; i++)
+		bytes = bytes_of_next_half(io, journal, 0);
+	cr_assert(bytes > JOURNAL_BUSY_BYTES / 2, "%lu", (unsigned long)bytes);
 	journal_close(journal);
 	sim_free(io);
 }
