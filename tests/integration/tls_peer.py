@@ -121,12 +121,12 @@ class TlsSocket:
         return data
 
     def recv(self, count):
-        """As of a socket that does not wait."""
+        """As of a socket that does not wait; but all that has come, as select() sees only what is still below."""
         self.pump_in()
         data = b""
         try:
-            while len(data) < count:
-                more = self.read(count - len(data))
+            while True:
+                more = self.read(count)
                 if not more:
                     break
                 data += more
