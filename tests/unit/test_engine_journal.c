@@ -128,15 +128,20 @@ Test(engine_journal, what_was_synced_and_is_damaged_is_rot)
 
 static size_t op_bytes = 600;
 
+static void collect(struct journal *journal, unsigned ops, size_t len)
+{
+	struct iovec iov = {data, len};
+	journal_begin(journal);
+	for (unsigned i = 0; i < ops; i++)
+		cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+}
+
 /* How much is written before a switch, in all switches one after another; each is checkpointed at once. */
 static uint64_t bytes_of_next_half(struct io *io, struct journal *journal, uint64_t pause_ns)
 {
 	uint64_t bytes = 0;
-	struct iovec iov = {data, op_bytes};
 	for (;;) {
-		journal_begin(journal);
-		for (unsigned i = 0; i < 20; i++)
-			cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+		collect(journal, 20, op_bytes);
 		uint64_t record = journal_record_bytes(journal);
 		enum journal_room room = journal_room(journal, record);
 		cr_assert(room != JOURNAL_FULL);
@@ -186,16 +191,13 @@ Test(engine_journal, a_burst_does_not_make_it_busy_for_ever)
 	cr_assert(journal_open(io, 0, 1, &journal) == 0);
 	for (unsigned i = 0; i < 3; i++)
 		(void)bytes_of_next_half(io, journal, 0);
-	uint64_t bytes = 0, records = 0;
-	journal_begin(journal);
-	struct iovec iov = {data, sizeof(data)};
-	cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
-	for (; journal_room(journal, journal_record_bytes(journal)) == JOURNAL_ROOM; records++) {
+	uint64_t bytes = 0;
+	collect(journal, 1, sizeof(data));
+	while (journal_room(journal, journal_record_bytes(journal)) == JOURNAL_ROOM) {
 		cr_assert(journal_write(journal) == 0);
 		bytes += journal_record_bytes(journal);
 		sim_advance(io, UINT64_C(40000000));
-		journal_begin(journal);
-		cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+		collect(journal, 1, sizeof(data));
 	}
 	cr_assert(bytes <= 2 * JOURNAL_SOFT_BYTES, "%lu", (unsigned long)bytes);
 	uint64_t done = journal_switch(journal);
@@ -215,11 +217,8 @@ Test(engine_journal, without_room_it_makes_do_with_what_it_has)
 	sim_set_capacity(io, sim_used_bytes(io) + 5 * JOURNAL_SOFT_BYTES);
 	unsigned refused = 0;
 	for (unsigned i = 0; i < 40; i++) {
-		struct iovec iov = {data, sizeof(data)};
 		for (;;) {
-			journal_begin(journal);
-			for (unsigned n = 0; n < 20; n++)
-				cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+			collect(journal, 20, sizeof(data));
 			enum journal_room room = journal_room(journal, journal_record_bytes(journal));
 			cr_assert(room != JOURNAL_FULL);
 			if (room == JOURNAL_SWITCH)
@@ -241,12 +240,9 @@ Test(engine_journal, without_room_it_wants_no_more_than_its_share)
 	struct io *io = sim_new(1);
 	struct journal *journal;
 	cr_assert(journal_open(io, 0, 16, &journal) == 0);
-	struct iovec iov = {data, sizeof(data)};
 	uint64_t bytes = 0, done = 0;
 	for (int r = 0; r == 0;) {
-		journal_begin(journal);
-		for (unsigned n = 0; n < 20; n++)
-			cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+		collect(journal, 20, sizeof(data));
 		enum journal_room room = journal_room(journal, journal_record_bytes(journal));
 		if (room == JOURNAL_FULL)
 			cr_assert(journal_checkpoint(journal, done, &keep) == 0);
@@ -272,12 +268,9 @@ Test(engine_journal, one_of_many_is_full_sooner)
 	struct io *io = sim_new(1);
 	struct journal *journal;
 	cr_assert(journal_open(io, 0, 16, &journal) == 0);
-	struct iovec iov = {data, sizeof(data)};
 	uint64_t bytes = 0;
 	for (enum journal_room room = JOURNAL_ROOM; room != JOURNAL_FULL;) {
-		journal_begin(journal);
-		for (unsigned n = 0; n < 20; n++)
-			cr_assert(journal_add(journal, "stream", 0, 0, &iov, 1) == 0);
+		collect(journal, 20, sizeof(data));
 		room = journal_room(journal, journal_record_bytes(journal));
 		if (room == JOURNAL_SWITCH)
 			(void)journal_switch(journal);
